@@ -1,0 +1,30 @@
+"""`nightshift status OUTPUT`: how far a run is, from its files alone, also while it is running."""
+
+import argparse
+import json
+
+from jobs import show
+from pipeline import run as runs
+from pipeline import store
+from pipeline.lock import held_by
+from pipeline.progress import hours
+from pipeline.summary import summarise
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", metavar="OUTPUT", help="a run directory")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+
+
+def run(options: argparse.Namespace) -> int:
+    found = runs.find(store.absolute(options.output))
+    result = summarise(found, found.manifest.units(), found.commits().values())
+    driver = held_by(found.folder)
+    if options.json:
+        print(json.dumps(result.as_dict() | {"driver": driver}))
+        return 0
+    state = "complete" if result.complete else "running" if driver else "stopped; the same command goes on with it"
+    about = "" if result.seconds_known else "about "
+    show.table([("run", result.run), ("state", state), ("audio in all", f"{about}{hours(result.seconds_total)}")])
+    show.summary(result)
+    return 0

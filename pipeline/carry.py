@@ -1,0 +1,167 @@
+"""How a plan is carried: in this process, or by Ray Data, which moves units as rows between tasks and actors.
+
+Knows nothing of what the stages do. Four properties of Ray Data 2.60 shape it:
+- a row is a unit, so no splitting or bundling of blocks can tear one apart, and a batch of one row fits GPU stages;
+- an exception in a stage would be retried or swallowed, so it travels to the driver as a value and is raised there;
+- an input that kills its process would be retried for ever, so retries are bounded and the unit is dropped, which
+  the driver notices because no commit arrives;
+- tasks need a whole CPU, so what actors may reserve is decided in `resources`.
+"""
+
+import pickle
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import UsageError
+from pipeline.records import Unit
+from pipeline.resources import Pool
+
+RunStage = Callable[[Unit], Unit]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the plan: its name, what builds it inside its process, and where it runs."""
+
+    name: str
+    make: Callable[[], RunStage]
+    pool: Pool
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An exception of ours on its way to the driver."""
+
+    stage: str
+    message: str
+    trace: str
+    usage: bool = False
+
+    @classmethod
+    def of(cls, stage: str, error: Exception) -> "Fault":
+        return cls(stage, f"{type(error).__name__}: {error}", traceback.format_exc(), isinstance(error, UsageError))
+
+    def throw(self) -> None:
+        if self.usage:
+            raise UsageError(self.message.removeprefix("UsageError: "))
+        raise StageError(f"{self.stage} failed with {self.message}\n{self.trace}")
+
+
+class StageError(Exception):
+    """A stage raised what it should not have: a bug, or a disk that is full. The run stops and can be resumed."""
+
+
+# ---- in this process
+
+
+def in_process(stages: list[Stage], units: Iterable[Unit]) -> Iterator[Unit]:
+    """Every unit through every stage, one after the other."""
+    made = [(stage.name, stage.make()) for stage in stages]
+    for unit in units:
+        for name, stage in made:
+            unit = timed(name, stage, unit)
+        yield unit
+
+
+def timed(name: str, stage: RunStage, unit: Unit) -> Unit:
+    """The stage's result, with the seconds it took written on it."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = stage(unit)
+    result.stage_s[name] = time.perf_counter() - wall
+    # A stage with a child process has already written what the child spent.
+    result.stage_cpu_s[name] = result.stage_cpu_s.get(name, 0.0) + time.process_time() - cpu
+    return result
+
+
+# ---- on Ray
+
+
+def on_ray(stages: list[Stage], units: list[Unit]) -> Iterator[Unit]:
+    """The plan as one streaming Ray Data pipeline; units come out as they are done, in any order.
+
+    A unit that killed its processes twice does not come out at all.
+    """
+    import ray.data
+
+    dataset = ray.data.from_arrow([_pack(unit) for unit in units])  # a block each
+    for stage in stages:
+        options: dict[str, Any] = {"num_cpus": stage.pool.cpus, "batch_size": 1, "batch_format": "pyarrow"}
+        if stage.pool.actors is None:
+            # Retries for the death of a node, not for ever, as is Ray Data's default.
+            dataset = dataset.map_batches(partial(_task, stage.name, stage.make), max_retries=2, **options)
+            continue
+        if stage.pool.gpus:
+            options["num_gpus"] = stage.pool.gpus
+        # Of all settings of these two, this pair alone neither loops for ever nor hangs (tried on Ray 2.60).
+        options |= {"max_restarts": -1, "max_task_retries": 1}
+        dataset = dataset.map_batches(
+            _Actor,
+            fn_constructor_args=(stage.name, stage.make),
+            compute=ray.data.ActorPoolStrategy(size=stage.pool.actors),
+            **options,
+        )
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for row in range(batch.num_rows):
+            unit = _unpack(batch.slice(row, 1))
+            if isinstance(unit, Fault):
+                unit.throw()
+            else:
+                yield unit
+
+
+def _task(name: str, make: Callable[[], RunStage], table: pa.Table) -> pa.Table:
+    return _Actor(name, make)(table)
+
+
+class _Actor:
+    """A stage as Ray Data calls it. It never raises: a fault is packed in place of the unit and handed through."""
+
+    def __init__(self, name: str, make: Callable[[], RunStage]) -> None:
+        self._name = name
+        try:
+            self._stage: RunStage | Fault = make()
+        except Exception as error:
+            self._stage = Fault.of(name, error)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        unit = _unpack(table)
+        if isinstance(unit, Unit):
+            unit = self._run(unit)
+        return _pack(unit)
+
+    def _run(self, unit: Unit) -> "Unit | Fault":
+        if isinstance(self._stage, Fault):
+            return self._stage
+        try:
+            return timed(self._name, self._stage, unit)
+        except Exception as error:
+            return Fault.of(self._name, error)
+
+
+def _pack(value: "Unit | Fault") -> pa.Table:
+    """A row with one cell of buffers: the pickle, then its arrays out of band, which are read without a copy."""
+    arrays: list[pickle.PickleBuffer] = []
+    pickled = memoryview(pickle.dumps(value, protocol=5, buffer_callback=arrays.append))
+    buffers = [pickled, *(array.raw() for array in arrays)]
+    ends = np.cumsum([0, *(buffer.nbytes for buffer in buffers)], dtype=np.int64)
+    joined = np.empty(ends[-1], np.uint8)
+    for buffer, start, end in zip(buffers, ends[:-1], ends[1:], strict=True):
+        joined[start:end] = np.frombuffer(buffer, np.uint8)
+    cells = pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(buffers), [None, pa.py_buffer(ends), pa.py_buffer(joined)]
+    )
+    return pa.table({"unit": pa.LargeListArray.from_arrays(pa.array([0, len(buffers)], pa.int64()), cells)})
+
+
+def _unpack(table: pa.Table) -> "Unit | Fault":
+    cells = table.column("unit").chunk(0)[0].values
+    buffers = [cells[number].as_buffer() for number in range(len(cells))]
+    return pickle.loads(buffers[0], buffers=buffers[1:])  # type: ignore[no-any-return]
+

@@ -1,0 +1,90 @@
+"""The commit of a unit: the small JSON that makes its part count, and all that progress and summary are made of.
+
+Knows nothing of where it is kept.
+"""
+
+import dataclasses
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipeline.records import ErrorCounts, Recording
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What recordings came to. Tallies add, so a run's is the sum of its commits'."""
+
+    num_recordings: int = 0
+    num_ok: int = 0
+    num_failed: int = 0
+    failures: dict[str, int] = field(default_factory=dict)  # error -> how many
+    audio_s: float = 0.0  # of the recordings that are ok
+    num_scored: int = 0  # ok and with a reference
+    num_unscored: int = 0  # failed and with a reference: not in the error rates
+    words: ErrorCounts = ErrorCounts()
+    chars: ErrorCounts = ErrorCounts()
+
+    @classmethod
+    def of(cls, recordings: list[Recording]) -> "Tally":
+        ok = [recording for recording in recordings if recording.status == "ok"]
+        failed = [recording for recording in recordings if recording.status == "failed"]
+        return cls(
+            num_recordings=len(recordings),
+            num_ok=len(ok),
+            num_failed=len(failed),
+            failures=dict(Counter(recording.error or "" for recording in failed)),
+            audio_s=sum(recording.duration_s or 0.0 for recording in ok),
+            num_scored=sum(recording.word_errors is not None for recording in ok),
+            num_unscored=sum(recording.reference is not None for recording in failed),
+            words=sum((r.word_errors for r in ok if r.word_errors), ErrorCounts()),
+            chars=sum((r.char_errors for r in ok if r.char_errors), ErrorCounts()),
+        )
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            num_recordings=self.num_recordings + other.num_recordings,
+            num_ok=self.num_ok + other.num_ok,
+            num_failed=self.num_failed + other.num_failed,
+            failures=dict(Counter(self.failures) + Counter(other.failures)),
+            audio_s=self.audio_s + other.audio_s,
+            num_scored=self.num_scored + other.num_scored,
+            num_unscored=self.num_unscored + other.num_unscored,
+            words=self.words + other.words,
+            chars=self.chars + other.chars,
+        )
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One unit, done."""
+
+    unit: int
+    part: str  # file name in data/
+    size: int  # bytes of the part
+    sha256: str  # of the part
+    fingerprint: str  # of the run that wrote it
+    tally: Tally
+    attempt: int = 0  # how often its failed recordings were tried again
+    stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds
+    stage_cpu_s: dict[str, float] = field(default_factory=dict)
+    written_at: float = 0.0  # seconds since 1970
+
+    def to_json(self) -> bytes:
+        return json.dumps(dataclasses.asdict(self), indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Commit":
+        values = json.loads(data)
+        tally = values.pop("tally")
+        words, chars = ErrorCounts(**tally.pop("words")), ErrorCounts(**tally.pop("chars"))
+        return cls(**values, tally=Tally(**tally, words=words, chars=chars))
+
+
+def file_name(unit: int) -> str:
+    return f"{unit:06d}.json"
+
+
+def part_name(unit: int, attempt: int) -> str:
+    """Another attempt is another file, so that the old part counts until the new commit is there."""
+    return f"part-{unit:06d}.parquet" if attempt == 0 else f"part-{unit:06d}-retry{attempt}.parquet"

@@ -1,0 +1,164 @@
+"""Configuration: one frozen dataclass per stage, from a TOML file and `--set section.key=value`.
+
+Knows nothing of what the values do. An unknown or ill-typed key is an error with a suggestion, never a default.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import UsageError
+
+
+def tuning(default: Any) -> Any:
+    """A field that changes how fast a run goes but not what it writes: no part of the fingerprint."""
+    return field(default=default, metadata={"tuning": True})
+
+
+@dataclass(frozen=True)
+class ReadConfig:
+    unit_s: float | None = None  # audio seconds per unit; None: a 64th of the corpus, 30 s to 10 min
+    limit: int | None = None  # only the first so many recordings of the input
+    id_column: str | None = None  # None: the first of the usual names that the input has
+    reference_column: str | None = None  # None: likewise
+    max_duration_s: float = 600.0  # a longer recording fails: whole recordings are encoded in one piece
+    max_memory_gb: float = tuning(4.0)  # address space of the process that decodes audio
+    decode_timeout_s: float = tuning(120.0)  # for one recording, then its decoder is killed
+
+    def __post_init__(self) -> None:
+        _positive("read", self, "unit_s", "limit", "max_duration_s", "max_memory_gb", "decode_timeout_s")
+
+
+@dataclass(frozen=True)
+class EncodeConfig:
+    model: str = ""  # checkpoint directory, its URL, or a name on the Hugging Face hub
+    device: Literal["auto", "cpu", "cuda"] = tuning("auto")  # auto: CUDA where there is a GPU
+    actors: int | None = tuning(None)  # None: one per GPU, else as many as the CPUs carry
+    threads: int | None = tuning(None)  # CPU threads of one actor; None: its share of the CPUs
+
+    def __post_init__(self) -> None:
+        _positive("encode", self, "actors", "threads")
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    actors: int | None = tuning(None)  # None: one per node
+
+    def __post_init__(self) -> None:
+        _positive("decode", self, "actors")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    address: str = tuning("local")  # Ray cluster: local, auto, HOST:PORT or ray://...; none: this process
+    cpus: int | None = tuning(None)  # CPUs of a local cluster; None: those of this machine
+    max_failed_share: float | None = tuning(None)  # above this share of failed recordings the exit code is 1
+    log_every_s: float = tuning(30.0)  # between progress lines where stderr is not a terminal
+
+    def __post_init__(self) -> None:
+        _positive("run", self, "cpus", "log_every_s")
+        if self.max_failed_share is not None and not 0 <= self.max_failed_share <= 1:
+            raise UsageError(f"run.max_failed_share is a share between 0 and 1, not {self.max_failed_share}")
+
+
+@dataclass(frozen=True)
+class Config:
+    read: ReadConfig = field(default_factory=ReadConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        return dataclasses.asdict(self)
+
+    def that_shape_results(self) -> dict[str, Any]:
+        """The settings that what is written depends on, flat: what a resumed run must share."""
+        return {
+            f"{section.name}.{key.name}": getattr(getattr(self, section.name), key.name)
+            for section in dataclasses.fields(self)
+            for key in dataclasses.fields(getattr(self, section.name))
+            if not key.metadata.get("tuning")
+        }
+
+
+def load(path: str | None = None, overrides: Iterable[str] = ()) -> Config:
+    """The configuration of a TOML file, or the defaults, with `section.key=value` overrides applied in order."""
+    sections: dict[str, dict[str, Any]] = {}
+    if path is not None:
+        try:
+            sections = tomllib.loads(Path(path).read_text())
+        except OSError as error:
+            raise UsageError(f"configuration file {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"configuration file {path} is not TOML: {error}") from error
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        section, dot, name = key.strip().partition(".")
+        if not (separator and dot):
+            raise UsageError(f"--set {override}: give it as section.key=value, for example encode.device=cpu")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()  # a bare word is a string
+        table = sections.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"configuration: {section} is a section, not a value")
+        table[name] = value
+    return _build(sections)
+
+
+def _build(sections: Mapping[str, Any]) -> Config:
+    known = {section.name: typing.get_type_hints(Config)[section.name] for section in dataclasses.fields(Config)}
+    built = {}
+    for name, values in sections.items():
+        if name not in known:
+            raise UsageError(f"unknown configuration section {name}{_suggestion(name, known)}")
+        if not isinstance(values, Mapping):
+            raise UsageError(f"configuration: {name} is a section, not a value")
+        hints = typing.get_type_hints(known[name])
+        for key in values:
+            if key not in hints:
+                candidates = [f"{section}.{k}" for section in known for k in typing.get_type_hints(known[section])]
+                raise UsageError(f"unknown configuration key {name}.{key}{_suggestion(f'{name}.{key}', candidates)}")
+        built[name] = known[name](**{key: _typed(f"{name}.{key}", value, hints[key]) for key, value in values.items()})
+    return Config(**built)
+
+
+def _typed(key: str, value: Any, hint: Any) -> Any:
+    """The value as the type its field declares; an integer may stand for a float, nothing else is bent."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if typing.get_origin(option) is Literal and value in typing.get_args(option):
+            return value
+        if option is type(None) and value == "none":
+            return None
+        if option is float and type(value) in (int, float):
+            return float(value)
+        if isinstance(option, type) and type(value) is option:
+            return value
+    raise UsageError(f"{key} = {value!r}: expected {' or '.join(map(_type_name, options))}")
+
+
+def _type_name(option: Any) -> str:
+    if typing.get_origin(option) is Literal:
+        return " or ".join(typing.get_args(option))
+    names = {int: "a whole number", float: "a number", str: "text", type(None): "none"}
+    return names.get(option, getattr(option, "__name__", str(option)))
+
+
+def _suggestion(name: str, candidates: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(candidates))}"
+
+
+def _positive(section: str, config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise UsageError(f"{section}.{name} must be above zero, not {value}")

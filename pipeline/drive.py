@@ -1,0 +1,103 @@
+"""The driver: a run from start to summary. Locks the directory, freezes or resumes, carries the units, sums up.
+
+Knows nothing of the command line; `plan` says what happens to a unit.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pipeline import run as runs
+from pipeline import store, summary
+from pipeline.carry import Stage, in_process, on_ray
+from pipeline.commit import Commit
+from pipeline.config import Config
+from pipeline.errors import UsageError
+from pipeline.isolate import isolate
+from pipeline.lock import Lock
+from pipeline.models import locate
+from pipeline.plan import transcription
+from pipeline.progress import Progress
+from pipeline.read.sources import open_source
+from pipeline.records import Unit
+from pipeline.resources import Pools, plan_pools, this_machine
+from pipeline.run import Run
+from pipeline.session import ray_session
+from pipeline.store import Folder
+
+PASSES = 2  # over units that did not come back, before their recordings are tried one by one
+
+MakeStages = Callable[[Config, Run, Pools], list[Stage]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run as it is asked for."""
+
+    source: str  # folder, glob, Parquet or manifest, by path or URL
+    target: str  # the run directory
+    config: Config
+    overwrite: bool = False
+    retry_failed: bool = False
+
+
+def settings_of(request: Request) -> dict[str, object]:
+    """What the run's results will depend on; reads the whole model once."""
+    model_hash = locate.fingerprint(locate.locate(request.config.encode.model))
+    return runs.settings_of(request.config, store.absolute(request.source), model_hash)
+
+
+def drive(request: Request, progress: Progress, make_stages: MakeStages = transcription) -> summary.Summary:
+    """Do, or finish, a run."""
+    began = time.monotonic()
+    folder = Folder(store.absolute(request.target))
+    progress.phase("checking the model")
+    settings = settings_of(request)
+    if not request.overwrite:
+        runs.check_target(folder, settings)
+    with Lock(folder) as lock:
+        if request.overwrite:
+            runs.clear(folder)
+        progress.phase("listing the input")
+        run = runs.prepare(
+            folder, settings, request.config, lambda: open_source(request.source, request.config.read)
+        )
+        units, commits = run.manifest.units(), run.commits()
+        run.sweep(commits)
+        pending = runs.pending_units(units, commits, request.retry_failed)
+        if pending:
+            progress.begin(units, commits)
+            for unit in _carried(run, request.config, pending, make_stages, progress):
+                assert unit.commit is not None
+                progress.add(unit.commit, replaces=commits.get(unit.id))
+                commits[unit.id] = unit.commit
+                if lock.lost is not None:
+                    raise UsageError(f"{folder.url}: {lock.lost}")
+            run.sweep(commits)  # of parts that a retry replaced
+        result = summary.summarise(run, units, commits.values(), wall_s=time.monotonic() - began)
+        folder.publish(runs.SUMMARY, summary.to_json(result))
+    return result
+
+
+def _carried(
+    run: Run, config: Config, pending: list[Unit], make_stages: MakeStages, progress: Progress
+) -> Iterator[Unit]:
+    """Every pending unit, written, in the order they are done."""
+    if config.run.address == "none":
+        pools = plan_pools(config, [this_machine(config.run.cpus)])
+        progress.phase("transcribing")
+        yield from in_process(make_stages(config, run, pools), pending)
+        return
+    progress.phase("starting Ray")
+    with ray_session(config.run) as nodes:
+        stages = make_stages(config, run, plan_pools(config, nodes))
+        progress.phase("transcribing")
+        left = {unit.id: unit for unit in pending}
+        for _ in range(PASSES):
+            if left:
+                for unit in on_ray(stages, list(left.values())):
+                    del left[unit.id]
+                    yield unit
+        for number, unit in enumerate(left.values(), 1):
+            progress.phase(f"unit {unit.id} killed its processes: trying its recordings one by one ({number}/{len(left)})")
+            yield isolate(stages, run.load(unit))

@@ -1,0 +1,109 @@
+"""One driver per run: a lock file that its holder keeps fresh, so that a dead holder's lock can be taken over.
+
+Knows nothing of what the lock protects.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from types import TracebackType
+
+from pipeline.errors import UsageError
+from pipeline.store import Folder
+
+LOCK = "lock.json"
+BEAT_S = 10.0  # between two signs of life
+STALE_S = 60.0  # without a sign of life the holder counts as dead; six beats, for slow stores
+
+_held_here: set[str] = set()  # tokens this process holds: in a container a dead holder may have had our process id
+
+
+class Lock:
+    """Held inside a `with` block; `lost` says why it no longer is, for the driver to stop."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._token = uuid.uuid4().hex
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lock", daemon=True)
+        self.lost: str | None = None
+
+    def __enter__(self) -> "Lock":
+        while not self._create():
+            if (holder := _holder(self._folder)) is None:
+                time.sleep(0.5)  # its writer is between creating and filling it, or died there
+                holder = _holder(self._folder)
+            if holder is not None and _alive(holder):
+                age = max(0.0, time.time() - float(holder["beat"]))
+                raise UsageError(
+                    f"{self._folder.url} is being written by another driver (process {holder['pid']} on "
+                    f"{holder['host']}, last seen {age:.0f} s ago); wait for it, or stop it and start again"
+                )
+            self._folder.delete([LOCK])
+        if (holder := _holder(self._folder)) is None or holder["token"] != self._token:
+            raise UsageError(f"{self._folder.url}: another driver started on this run at the same moment")
+        _held_here.add(self._token)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+        _held_here.discard(self._token)
+        if self.lost is None:
+            self._folder.delete([LOCK])
+
+    def _create(self) -> bool:
+        try:
+            return self._folder.create(LOCK, self._sign_of_life())
+        except OSError as error:
+            raise UsageError(f"cannot write to {self._folder.url}: {error.strerror or error}") from error
+
+    def _sign_of_life(self) -> bytes:
+        life = {"token": self._token, "host": socket.gethostname(), "pid": os.getpid(), "beat": time.time()}
+        return json.dumps(life).encode()
+
+    def _beat(self) -> None:
+        while not self._done.wait(BEAT_S):
+            try:
+                holder = _holder(self._folder)
+                if holder is None or holder["token"] != self._token:
+                    self.lost = "another driver took over this run, because this one gave no sign of life for a while"
+                    return
+                self._folder.publish(LOCK, self._sign_of_life())
+            except OSError:
+                continue  # a store that is away for a moment: the next beat tries again, and STALE_S is six beats
+
+
+def held_by(folder: Folder) -> str | None:
+    """The driver that is at work in a folder, for those who only look."""
+    holder = _holder(folder)
+    return f"process {holder['pid']} on {holder['host']}" if holder is not None and _alive(holder) else None
+
+
+def _holder(folder: Folder) -> dict[str, str] | None:
+    """Who holds the lock; None where there is none, or where its writer died half-way."""
+    try:
+        holder = json.loads(folder.read(LOCK))
+        return holder if {"token", "host", "pid", "beat"} <= holder.keys() else None
+    except (FileNotFoundError, json.JSONDecodeError, AttributeError):
+        return None
+
+
+def _alive(holder: dict[str, str]) -> bool:
+    if time.time() - float(holder["beat"]) > STALE_S:
+        return False
+    if holder["host"] != socket.gethostname():
+        return True
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return int(holder["pid"]) != os.getpid() or holder["token"] in _held_here

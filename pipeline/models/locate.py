@@ -1,0 +1,92 @@
+"""Where a checkpoint is: a directory, a directory in object storage, or a name on the Hugging Face hub.
+
+Brings a remote one into this node's cache, once. Knows nothing of what is in it beyond the names of its files.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from pipeline import store
+from pipeline.errors import UsageError
+
+# What an encoder, its features and its vocabulary are read from; other frameworks' weights stay behind.
+WANTED = ("*.json", "*.safetensors", "pytorch_model*.bin")
+
+
+def locate(name: str) -> Path:
+    """The checkpoint as a local directory."""
+    if not name:
+        raise UsageError(
+            "no model: give --model with a checkpoint directory or a name on the Hugging Face hub"
+        )
+    if "://" in name:
+        return _from_store(name)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UsageError(f"model {name}: no such directory")
+    return _from_hub(name)
+
+
+def fingerprint(directory: Path) -> str:
+    """A hash of everything in the checkpoint that the transcripts depend on."""
+    digest = hashlib.sha256()
+    for pattern in WANTED:
+        for path in sorted(directory.glob(pattern)):
+            digest.update(path.name.encode())
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _from_store(url: str) -> Path:
+    """Downloaded beside its place, then renamed: another process of this node never sees half a checkpoint."""
+    files, path = store.locate(url)
+    try:
+        found = [info for info in files.ls(path, detail=True) if info["type"] == "file"]
+    except FileNotFoundError as error:
+        raise UsageError(f"model {url}: no such directory") from error
+    state = sorted(
+        (os.path.basename(i["name"]), i["size"], str(i.get("ETag", i.get("mtime", "")))) for i in found
+    )
+    key = hashlib.sha256(repr((url, state)).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nightshift" / "models"
+    if not (cache / key).is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as temporary:
+            whole = Path(temporary) / "checkpoint"
+            whole.mkdir()
+            for info in found:
+                if any(Path(info["name"]).match(pattern) for pattern in WANTED):
+                    files.get_file(info["name"], str(whole / os.path.basename(info["name"])))
+            try:
+                whole.rename(cache / key)
+            except OSError:
+                if not (cache / key).is_dir():  # else another process was first
+                    shutil.rmtree(cache / key, ignore_errors=True)
+                    raise
+    return cache / key
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(WANTED)))
+    except HFValidationError as error:
+        raise UsageError(
+            f"model {name}: neither a directory here nor a name the Hugging Face hub could have"
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise UsageError(
+            f"model {name}: no such directory here, not in the hub's cache, and the Hugging Face hub cannot be reached"
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise UsageError(
+            f"model {name}: not found on the Hugging Face hub ({str(error).splitlines()[0]})"
+        ) from error

@@ -1,0 +1,108 @@
+"""Progress on stderr: one live panel on a terminal, plain lines elsewhere. Hours, speed, time left, failures.
+
+Knows nothing of the run but the commits it is told of.
+"""
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from pipeline.commit import Commit, Tally
+from pipeline.manifest import UnitInfo
+
+MAX_REASONS = 4  # failure reasons in the panel; all of them are in the summary
+
+
+class Progress:
+    """Told of phases and commits; shows them inside a `with` block."""
+
+    def __init__(self, log_every_s: float, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._log_every_s = log_every_s
+        self._live: Live | None = None
+        self._phase = ""
+        self._tally = Tally()
+        self._seconds: dict[int, float] = {}  # audio seconds by unit, as the manifest has them
+        self._seconds_known = True
+        self._num_recordings = 0
+        self._done_s = self._done_before_s = 0.0
+        self._start = self._last_line = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal:
+            self._live = Live(get_renderable=self._panel, console=self._console, refresh_per_second=2, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def phase(self, text: str) -> None:
+        """What is going on from now on; the clock counts from here."""
+        self._phase, self._start = text, time.monotonic()
+        if self._live is None:
+            self._line(text)
+
+    def begin(self, units: list[UnitInfo], commits: dict[int, Commit]) -> None:
+        """What there is to do; what is committed already counts as done, but not towards the speed."""
+        self._seconds = {unit.id: unit.seconds for unit in units}
+        self._seconds_known = all(unit.seconds_known for unit in units)
+        self._num_recordings = sum(unit.num_recordings for unit in units)
+        self._tally = sum((commit.tally for commit in commits.values()), Tally())
+        self._done_s = self._done_before_s = sum(self._seconds[unit] for unit in commits)
+
+    def add(self, commit: Commit, replaces: Commit | None = None) -> None:
+        """One more unit is done."""
+        if replaces is None:
+            self._done_s += self._seconds[commit.unit]
+            self._tally += commit.tally
+        if self._live is None and time.monotonic() - self._last_line >= self._log_every_s:
+            self._line(self._sentence())
+
+    def _line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        self._console.print(f"{time.strftime('%H:%M:%S')} {text}", soft_wrap=True, markup=False)
+
+    def _sentence(self) -> str:
+        tally, about = self._tally, "" if self._seconds_known else "about "
+        total_s = sum(self._seconds.values())
+        elapsed_s = time.monotonic() - self._start
+        speed = (self._done_s - self._done_before_s) / elapsed_s if elapsed_s > 0 else 0.0
+        parts = [f"{hours(self._done_s)} of {about}{hours(total_s)} of audio"]
+        parts.append(f"{tally.num_recordings:,} of {self._num_recordings:,} recordings")
+        if speed > 0:
+            parts.append(f"{speed:,.0f} h of audio per hour")
+            parts.append(f"{clock((total_s - self._done_s) / speed)} left")
+        if tally.num_failed:
+            reasons = sorted(tally.failures.items(), key=lambda item: -item[1])
+            told = ", ".join(f"{reason} {count}" for reason, count in reasons[:MAX_REASONS])
+            parts.append(f"{tally.num_failed} failed ({told}{', ...' if len(reasons) > MAX_REASONS else ''})")
+        return " | ".join(parts)
+
+    def _panel(self) -> RenderableType:
+        elapsed = clock(time.monotonic() - self._start)
+        if not self._seconds:
+            return Text(f"{self._phase} ({elapsed})")
+        bar = ProgressBar(total=max(sum(self._seconds.values()), 1e-9), completed=self._done_s, width=40)
+        return Group(bar, Text(f"{self._phase} {elapsed} | {self._sentence()}"))
+
+
+def hours(seconds: float) -> str:
+    """3,725 s -> 1.03 h; what is under an hour in minutes or seconds, so that small runs show something."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.2f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def clock(seconds: float) -> str:
+    whole = int(seconds + 0.5)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"

@@ -1,0 +1,183 @@
+"""The row: one recording from read to write, the unit that carries it, and the one Arrow schema of the output.
+
+Knows nothing of where recordings come from, of Ray, or of files.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.errors import RecordingError
+
+if TYPE_CHECKING:
+    from pipeline.commit import Commit
+
+FloatArray = npt.NDArray[np.float32]
+
+SAMPLE_RATE = 16_000  # Hz; what every model of the family was trained on
+
+
+class Word(NamedTuple):
+    """A word of a hypothesis with its place in the recording."""
+
+    word: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(slots=True, frozen=True)
+class ErrorCounts:
+    """Word or character errors against the reference: counts, because counts add and rates do not."""
+
+    hits: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+
+    def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
+        return ErrorCounts(
+            self.hits + other.hits,
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+        )
+
+    @property
+    def num_errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def num_reference(self) -> int:
+        return self.hits + self.substitutions + self.deletions
+
+    @property
+    def rate(self) -> float | None:
+        """Errors per reference item; undefined (None) where there is nothing in the reference."""
+        return self.num_errors / self.num_reference if self.num_reference else None
+
+
+@dataclass(slots=True)
+class Recording:
+    """One row. Fields are filled from top to bottom as the recording passes the stages."""
+
+    id: str
+    uri: str  # the file, or the shard that holds it
+    row: int | None = None  # row in a Parquet shard
+    reference: str | None = None  # what was said, where known
+
+    audio: FloatArray | None = None  # (num_samples,) 16 kHz mono; read fills it, encode clears it
+    duration_s: float | None = None
+
+    emissions: FloatArray | None = None  # (T, V) log-probabilities; encode fills it, decode clears it
+    frame_s: float | None = None  # seconds from one frame of the emissions to the next
+
+    text: str | None = None
+    words: list[Word] | None = None
+    confidence: float | None = None
+
+    word_errors: ErrorCounts | None = None
+    char_errors: ErrorCounts | None = None
+
+    status: Literal["pending", "ok", "failed"] = "pending"
+    error: str | None = None  # "stage: reason", short and stable
+    error_detail: str | None = None  # what the library underneath said
+
+    def fail(self, stage: str, error: RecordingError) -> None:
+        """Become a failure row: whatever a stage had filled in is dropped."""
+        self.status, self.error, self.error_detail = "failed", f"{stage}: {error.reason}", error.detail
+        self.audio = self.emissions = self.frame_s = None
+        self.text = self.words = self.confidence = self.word_errors = self.char_errors = None
+
+
+@dataclass(slots=True)
+class Unit:
+    """The recordings of one task: one part, one commit. The unit is cut in the manifest and never changes."""
+
+    id: int
+    recordings: list[Recording] = field(default_factory=list)
+    attempt: int = 0  # above 0, only what failed before is tried again
+    columns: pa.Table | None = None  # passed-through columns of the input, a row per recording
+    stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds by stage
+    stage_cpu_s: dict[str, float] = field(default_factory=dict)  # CPU seconds of the stage's own process
+    commit: "Commit | None" = None  # what write left behind
+
+    def pending(self) -> list[Recording]:
+        """The recordings still to be worked on: neither failed nor finished by an earlier attempt."""
+        return [recording for recording in self.recordings if recording.status == "pending"]
+
+    def finish(self) -> None:
+        """What has come through every stage without failing is done."""
+        for recording in self.pending():
+            recording.status = "ok"
+
+
+COUNT_FIELDS = ("hits", "substitutions", "deletions", "insertions")
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("row", pa.int64()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("error", pa.string()),
+        pa.field("error_detail", pa.string()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("text", pa.string()),
+        pa.field("confidence", pa.float32()),
+        pa.field(
+            "words",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("word", pa.string()),
+                        pa.field("start_s", pa.float32()),
+                        pa.field("end_s", pa.float32()),
+                        pa.field("confidence", pa.float32()),
+                    ]
+                )
+            ),
+        ),
+        pa.field("reference", pa.string()),
+        *(pa.field(f"word_{name}", pa.int32()) for name in COUNT_FIELDS),
+        *(pa.field(f"char_{name}", pa.int32()) for name in COUNT_FIELDS),
+    ]
+)
+
+
+def to_table(recordings: list[Recording]) -> pa.Table:
+    """Finished recordings as a table of `SCHEMA`; audio and emissions are not part of it."""
+    return pa.Table.from_pylist([_row(recording) for recording in recordings], schema=SCHEMA)
+
+
+def from_table(table: pa.Table) -> list[Recording]:
+    """The inverse of `to_table`, for rows that an earlier attempt finished."""
+    return [_recording(row) for row in table.select(SCHEMA.names).to_pylist()]
+
+
+def _row(recording: Recording) -> dict[str, object]:
+    row: dict[str, object] = {
+        name: getattr(recording, name)
+        for name in SCHEMA.names
+        if name != "words" and not name.startswith(("word_", "char_"))
+    }
+    row["words"] = None if recording.words is None else [word._asdict() for word in recording.words]
+    for kind, counts in (("word", recording.word_errors), ("char", recording.char_errors)):
+        for name in COUNT_FIELDS:
+            row[f"{kind}_{name}"] = None if counts is None else getattr(counts, name)
+    return row
+
+
+def _recording(row: dict[str, object]) -> Recording:
+    counts: dict[str, ErrorCounts | None] = {}
+    for kind in ("word", "char"):
+        values = {name: row.pop(f"{kind}_{name}") for name in COUNT_FIELDS}
+        counts[kind] = None if values["hits"] is None else ErrorCounts(**values)  # type: ignore[arg-type]
+    words = row.pop("words")
+    recording = Recording(**row)  # type: ignore[arg-type]
+    recording.words = None if words is None else [Word(**word) for word in words]  # type: ignore[attr-defined]
+    recording.word_errors, recording.char_errors = counts["word"], counts["char"]
+    return recording

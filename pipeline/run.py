@@ -1,0 +1,169 @@
+"""The run directory: what a run is (run.json), what it will do (manifest/), what counts (commits/) and where (data/).
+
+A part counts when its commit exists; the commit is written after the part, whole or not at all. Resume is a set
+difference of unit ids. Knows nothing of stages.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import pyarrow.parquet as pq
+
+import pipeline
+from pipeline.commit import Commit, file_name
+from pipeline.config import Config
+from pipeline.errors import UsageError
+from pipeline.lock import LOCK
+from pipeline.manifest import Manifest, UnitInfo, cut, limited, unit_seconds
+from pipeline.read.sources import Source
+from pipeline.records import Unit, from_table
+from pipeline.store import Folder
+
+RUN, SUMMARY = "run.json", "summary.json"
+OURS = {RUN, SUMMARY, LOCK, "manifest", "data", "commits"}  # what --overwrite may delete
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory that has been prepared. Travels to workers as its URL and fingerprint."""
+
+    folder: Folder
+    fingerprint: str
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest(self.folder.sub("manifest"))
+
+    def info(self) -> dict[str, Any]:
+        return dict(json.loads(self.folder.read(RUN)))
+
+    def load(self, unit: Unit) -> Unit:
+        """A unit's recordings from the manifest; on another attempt, with what is finished taken from its part."""
+        if unit.recordings:
+            return unit
+        loaded = self.manifest.unit(unit.id)
+        loaded.attempt = unit.attempt
+        if unit.attempt > 0:
+            part = Commit.from_json(self.folder.sub("commits").read(file_name(unit.id))).part
+            rows = from_table(pq.read_table(io.BytesIO(self.folder.sub("data").read(part))))
+            finished = {row.id: row for row in rows if row.status == "ok"}
+            loaded.recordings = [finished.get(recording.id, recording) for recording in loaded.recordings]
+        return loaded
+
+    def commit(self, commit: Commit, part: bytes) -> None:
+        """Data first, commit last."""
+        self.folder.sub("data").publish(commit.part, part)
+        self.folder.sub("commits").publish(file_name(commit.unit), commit.to_json())
+
+    def commits(self) -> dict[int, Commit]:
+        folder = self.folder.sub("commits")
+        names = [name for name in folder.names() if name.endswith(".json") and not name.startswith(".")]
+        commits = map(Commit.from_json, folder.read_all(names).values())
+        return {commit.unit: commit for commit in commits}
+
+    def sweep(self, commits: dict[int, Commit]) -> None:
+        """Remove what a killed writer left: parts without a commit, and half-written temporary files."""
+        counted = {commit.part for commit in commits.values()}
+        data, committed = self.folder.sub("data"), self.folder.sub("commits")
+        data.delete([name for name in data.names() if name not in counted])
+        committed.delete([name for name in committed.names() if name.startswith(".")])
+
+
+def find(url: str) -> Run:
+    """The run in a directory, for those who only read it."""
+    folder = Folder(url)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return Run(folder, str(json.loads(folder.read(RUN))["fingerprint"]))
+    raise UsageError(f"{url}: no run there (no {RUN})")
+
+
+def settings_of(config: Config, source_url: str, model_hash: str) -> dict[str, Any]:
+    """Everything that a run's results depend on: two runs with equal settings may share a directory."""
+    return {
+        "nightshift": pipeline.__version__,
+        "input": source_url,
+        **config.that_shape_results(),
+        "encode.model": f"{config.encode.model.rstrip('/').rsplit('/', 1)[-1]} ({model_hash})",
+    }
+
+
+def fingerprint_of(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def check_target(folder: Folder, settings: dict[str, Any]) -> Run | None:
+    """The run that is there already, if it is this one. Another run, or another's files, are refused."""
+    names = {name for name in folder.names() if not name.startswith(".")}
+    if RUN in names:
+        there = json.loads(folder.read(RUN))
+        _refuse_difference(folder, there["settings"], settings)
+        return Run(folder, there["fingerprint"])
+    if foreign := sorted(names - {LOCK, "manifest"}):  # those two are what a start that was killed leaves
+        raise UsageError(f"{folder.url} is not a run and not empty (it holds {foreign[0]}): give another directory")
+    return None
+
+
+def prepare(folder: Folder, settings: dict[str, Any], config: Config, source: Callable[[], Source]) -> Run:
+    """The run of these settings in this directory: resumed if it is there, else its manifest frozen now."""
+    if (run := check_target(folder, settings)) is not None:
+        return run
+    run = Run(folder, fingerprint_of(settings))
+    found = source()
+    pieces = list(limited(found.pieces(), config.read.limit))
+    total_s = sum(entry.seconds for piece in pieces for entry in piece.entries)
+    num_doubled = run.manifest.write(cut(pieces, config.read.unit_s or unit_seconds(total_s)), found.schema)
+    units = run.manifest.units()
+    info = {
+        "fingerprint": run.fingerprint,
+        "settings": settings,
+        "config": config.as_dict(),
+        "versions": _versions(),
+        "source": found.description,
+        "num_units": len(units),
+        "num_recordings": sum(unit.num_recordings for unit in units),
+        "num_doubled_ids": num_doubled,
+        "created_at": time.time(),
+    }
+    folder.publish(RUN, json.dumps(info, indent=1).encode())
+    return run
+
+
+def clear(folder: Folder) -> None:
+    """Delete a run, run.json first, so that a kill half-way leaves no run with parts missing; foreign files stay."""
+    names = folder.names()
+    if RUN not in names and (foreign := [n for n in names if n not in OURS and not n.startswith(".")]):
+        raise UsageError(f"--overwrite: {folder.url} is not a run (it holds {foreign[0]}); nothing was deleted")
+    folder.delete([name for name in (RUN, "commits", "data", "manifest", SUMMARY) if name in names])
+
+
+def pending_units(units: list[UnitInfo], commits: dict[int, Commit], retry_failed: bool) -> list[Unit]:
+    """What is left to do: units without a commit, and, if asked, the failed recordings of those with one."""
+    pending = []
+    for unit in units:
+        commit = commits.get(unit.id)
+        if commit is None:
+            pending.append(Unit(unit.id))
+        elif retry_failed and commit.tally.num_failed:
+            pending.append(Unit(unit.id, attempt=commit.attempt + 1))
+    return pending
+
+
+def _refuse_difference(folder: Folder, there: dict[str, Any], wanted: dict[str, Any]) -> None:
+    names = sorted({*there, *wanted})
+    changed = [f"{n}: {there.get(n)} -> {wanted.get(n)}" for n in names if there.get(n) != wanted.get(n)]
+    if changed:
+        raise UsageError(
+            f"{folder.url} is another run ({'; '.join(changed)}); give another directory, or --overwrite to delete it"
+        )
+
+
+def _versions() -> dict[str, str]:
+    names = ("ray", "torch", "numpy", "pyarrow", "soundfile", "soxr", "jiwer")
+    return {"nightshift": pipeline.__version__, **{name: metadata.version(name) for name in names}}

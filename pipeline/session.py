@@ -1,0 +1,66 @@
+"""A Ray cluster to run on: one of our own on this machine for as long as the run takes, or one that is there.
+
+Knows nothing of the run; sets what Ray Data must be told so that a long night neither hangs nor is given up.
+"""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+
+from pipeline.config import RunConfig
+from pipeline.errors import UsageError
+from pipeline.resources import Node
+
+
+@contextlib.contextmanager
+def ray_session(config: RunConfig) -> Iterator[list[Node]]:
+    """Connected to `run.address` inside the block; gives the nodes. A session that is already open is used as it is."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the core's warnings on actor restarts are no news here
+    import ray
+
+    started = not ray.is_initialized()
+    if started:
+        _start(config)
+    try:
+        _set_up_ray_data()
+        yield [
+            Node(int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)))
+            for node in ray.nodes()
+            if node["Alive"]
+        ]
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _start(config: RunConfig) -> None:
+    import ray
+
+    local = config.address == "local"
+    try:
+        ray.init(
+            address=config.address,
+            num_cpus=config.cpus if local else None,
+            include_dashboard=False if local else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except ConnectionError as error:
+        raise UsageError(f"no Ray cluster at {config.address} (run.address): {error}") from error
+
+
+def _set_up_ray_data() -> None:
+    import ray.data
+    from ray.util.annotations import RayDeprecationWarning
+
+    context = ray.data.DataContext.get_current()
+    context.max_errored_blocks = -1  # a unit that is lost is found by its missing commit; faults of ours are raised
+    context.execution_no_progress_timeout_s = -1  # slow is not dead: a unit may take hours on a busy machine
+    context.enable_progress_bars = False  # they count blocks; ours count hours
+    context.print_on_execution_start = False
+    context.target_max_block_size = None
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # max_restarts and its kin have no named successor before Ray 2.64, which pyproject.toml excludes.
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning)

@@ -1,0 +1,123 @@
+"""Files by URL, local or in object storage: the few operations a run needs of a file system, through fsspec.
+
+Knows nothing of runs. Credentials never pass through here: fsspec finds them where its backends look.
+"""
+
+import contextlib
+import functools
+import io
+import os
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+
+from pipeline.errors import UsageError
+
+
+@functools.lru_cache(maxsize=64)
+def filesystem(protocol: str) -> Any:
+    """One file system object per protocol and process; listings are never cached, because runs change them."""
+    return fsspec.filesystem(protocol, use_listings_cache=False)
+
+
+def locate(url: str) -> tuple[Any, str]:
+    """The file system of a URL or local path, and the path on it."""
+    protocol, path = fsspec.core.split_protocol(url)
+    try:
+        files = filesystem(protocol or "file")
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"{url}: {error}") from error
+    return files, files._strip_protocol(url if protocol else path)
+
+
+def absolute(url: str) -> str:
+    """The same place, whatever the working directory."""
+    files, path = locate(url)
+    return path if is_local(files) else files.unstrip_protocol(path)
+
+
+def is_local(files: Any) -> bool:
+    return "file" in files.protocol  # a name, or a tuple of them
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder by URL. Travels to other processes as its URL, so that no credential is ever pickled."""
+
+    url: str
+
+    def path(self, name: str = "") -> str:
+        root = locate(self.url)[1].rstrip("/")
+        return f"{root}/{name}" if name else root
+
+    @property
+    def files(self) -> Any:
+        return locate(self.url)[0]
+
+    def sub(self, name: str) -> "Folder":
+        return Folder(f"{self.url.rstrip('/')}/{name}")
+
+    def exists(self, name: str = "") -> bool:
+        return bool(self.files.exists(self.path(name)))
+
+    def names(self) -> list[str]:
+        """What lies directly in the folder, sorted; nothing where there is no folder."""
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(os.path.basename(path.rstrip("/")) for path in self.files.ls(self.path(), detail=False))
+        return []
+
+    def read(self, name: str) -> bytes:
+        return bytes(self.files.cat_file(self.path(name)))
+
+    def read_all(self, names: list[str]) -> dict[str, bytes]:
+        """Many small files at once: concurrently where the store is remote."""
+        if not names:
+            return {}
+        found = self.files.cat([self.path(name) for name in names])
+        return {os.path.basename(path): bytes(data) for path, data in found.items()}
+
+    def open(self, name: str) -> io.IOBase:
+        return self.files.open(self.path(name), "rb")  # type: ignore[no-any-return]
+
+    def publish(self, name: str, data: bytes) -> None:
+        """Write a file whole or not at all: a rename on a local disk, one PUT in object storage."""
+        path = self.path(name)
+        if not is_local(self.files):
+            self.files.pipe_file(path, data)
+            return
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex[:8]}")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a small file unless it is there; whether this call wrote it. Atomic where the store can be."""
+        path = self.path(name)
+        if is_local(self.files):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            try:
+                with open(path, "xb") as file:
+                    file.write(data)
+            except FileExistsError:
+                return False
+            return True
+        if self.exists(name):
+            return False
+        self.files.pipe_file(path, data)
+        return True
+
+    def delete(self, names: list[str]) -> None:
+        """Remove files or folders; one that is gone already is no fault."""
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                self.files.rm(self.path(name), recursive=True)

@@ -1,0 +1,68 @@
+"""What a run came to, from its manifest and commits alone: the same figures while it runs, at its end, and later.
+
+Knows nothing of how they are shown.
+"""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.commit import Commit, Tally
+from pipeline.manifest import UnitInfo
+from pipeline.run import Run
+
+
+@dataclass(frozen=True)
+class Summary:
+    run: str  # where it is
+    num_units: int
+    num_committed: int
+    num_recordings: int
+    tally: Tally  # of what is committed
+    seconds_total: float  # of audio in the manifest: known, or estimated from sizes
+    seconds_known: bool
+    stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds of all workers together
+    stage_cpu_s: dict[str, float] = field(default_factory=dict)
+    wall_s: float | None = None  # of the last session; None where the run is only looked at
+
+    @property
+    def complete(self) -> bool:
+        return self.num_committed == self.num_units
+
+    @property
+    def failed_share(self) -> float:
+        return self.tally.num_failed / self.tally.num_recordings if self.tally.num_recordings else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For summary.json and --json: nested plain values, the derived ones included."""
+        values = dataclasses.asdict(self)
+        values |= {"complete": self.complete, "wer": self.tally.words.rate, "cer": self.tally.chars.rate}
+        return values
+
+
+def summarise(run: Run, units: list[UnitInfo], commits: Iterable[Commit], wall_s: float | None = None) -> Summary:
+    commits = list(commits)
+    stage_s: Counter[str] = Counter()
+    stage_cpu_s: Counter[str] = Counter()
+    for commit in commits:
+        stage_s.update(commit.stage_s)  # type: ignore[arg-type]  # a Counter adds floats as well
+        stage_cpu_s.update(commit.stage_cpu_s)  # type: ignore[arg-type]
+    return Summary(
+        run=run.folder.url,
+        num_units=len(units),
+        num_committed=len(commits),
+        num_recordings=sum(unit.num_recordings for unit in units),
+        tally=sum((commit.tally for commit in commits), Tally()),
+        seconds_total=sum(unit.seconds for unit in units),
+        seconds_known=all(unit.seconds_known for unit in units),
+        stage_s=dict(stage_s),
+        stage_cpu_s=dict(stage_cpu_s),
+        wall_s=wall_s,
+    )
+
+
+def to_json(summary: Summary) -> bytes:
+    return json.dumps(summary.as_dict(), indent=1).encode()

@@ -1,0 +1,89 @@
+"""The labels of a CTC model, from `vocab.json` and `tokenizer_config.json`: declared there, never guessed.
+
+Knows nothing of decoding; says which label is the blank, which ends a word, and which never appear in a text.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """One label per column of the emissions."""
+
+    labels: tuple[str, ...]
+    blank: int  # the padding token is CTC's blank
+    delimiter: int | None  # the label between words; None: a script without one
+    silent: frozenset[int]  # sentence marks, unknown and blank: no part of any text
+    lower_case: bool = False  # the texts' case, where the labels have the other
+
+    @classmethod
+    def from_pretrained(cls, directory: Path) -> "Vocabulary":
+        ids = _read_json(directory / "vocab.json", required=True)
+        if ids and all(isinstance(value, dict) for value in ids.values()):
+            raise UsageError(f"{directory}: a vocabulary per language ({', '.join(list(ids)[:5])}, ...): not supported yet")
+        settings = _read_json(directory / "tokenizer_config.json")
+        kind = str(settings.get("tokenizer_class", "Wav2Vec2CTCTokenizer"))
+        if kind not in ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer"):
+            raise UsageError(f"{directory}: tokenizer {kind} is not supported yet")
+        ids = {**ids, **_read_json(directory / "added_tokens.json")}
+        labels = _labels(ids, directory)
+        named = {**_read_json(directory / "special_tokens_map.json"), **settings}
+        blank = _token(named, "pad_token", "<pad>")
+        if blank not in ids:
+            raise UsageError(f"{directory}: the padding token {blank}, which is CTC's blank, is not in vocab.json")
+        delimiter = _token(named, "word_delimiter_token", "|")
+        silent = {ids.get(_token(named, f"{name}_token", mark)) for name, mark in _MARKS.items()}
+        return cls(
+            labels=labels,
+            blank=ids[blank],
+            delimiter=ids.get(delimiter),
+            silent=frozenset(number for number in silent if number is not None),
+            lower_case=bool(settings.get("do_lower_case", False)),
+        )
+
+    def check_width(self, width: int) -> None:
+        """A vocabulary that does not fit the head would shift or lose letters silently."""
+        if width != len(self.labels):
+            raise UsageError(f"the model's head has {width} outputs but its vocabulary {len(self.labels)} labels")
+
+
+_MARKS = {"pad": "<pad>", "bos": "<s>", "eos": "</s>", "unk": "<unk>"}
+
+
+def _labels(ids: dict[str, Any], directory: Path) -> tuple[str, ...]:
+    by_id: dict[int, str] = {}
+    for label, number in ids.items():
+        if not isinstance(number, int):
+            raise UsageError(f"{directory}/vocab.json: the id of {label!r} is not a number")
+        if number in by_id:
+            raise UsageError(f"{directory}/vocab.json: {by_id[number]!r} and {label!r} share the id {number}")
+        by_id[number] = label
+    if sorted(by_id) != list(range(len(by_id))):
+        missing = next(number for number in range(len(by_id)) if number not in by_id)
+        raise UsageError(f"{directory}/vocab.json: no label has the id {missing}")
+    return tuple(by_id[number] for number in range(len(by_id)))
+
+
+def _token(settings: dict[str, Any], name: str, default: str) -> str:
+    """A special token, which is kept as text or as an object with its text in `content`."""
+    token = settings.get(name) or default
+    return str(token["content"] if isinstance(token, dict) else token)
+
+
+def _read_json(path: Path, required: bool = False) -> dict[str, Any]:
+    if not path.exists():
+        if required:
+            raise UsageError(f"{path.parent}: no {path.name}, so the model's outputs have no letters")
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: not a JSON object")
+    return content

@@ -1,0 +1,58 @@
+"""The write stage: a unit's recordings as one Parquet part, then the commit that makes it count.
+
+Knows nothing of other units. A part holds no time of day and no seconds spent, so that the same unit written twice,
+by a worker that was thought dead for instance, is the same bytes.
+"""
+
+import hashlib
+import io
+import time
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.commit import Commit, Tally, part_name
+from pipeline.records import Unit, to_table
+from pipeline.run import Run
+
+
+class Writer:
+    """A unit whose recordings are finished -> its part and its commit; the recordings go no further."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __call__(self, unit: Unit) -> Unit:
+        unit.finish()
+        part = part_bytes(unit)
+        commit = Commit(
+            unit=unit.id,
+            part=part_name(unit.id, unit.attempt),
+            size=len(part),
+            sha256=hashlib.sha256(part).hexdigest(),
+            fingerprint=self._run.fingerprint,
+            tally=Tally.of(unit.recordings),
+            attempt=unit.attempt,
+            stage_s=unit.stage_s,
+            stage_cpu_s=unit.stage_cpu_s,
+            written_at=time.time(),
+        )
+        self._run.commit(commit, part)
+        return Unit(unit.id, attempt=unit.attempt, commit=commit)
+
+
+def part_bytes(unit: Unit) -> bytes:
+    table = to_table(unit.recordings)
+    if unit.columns is not None:
+        for column, name in zip(unit.columns.columns, unit.columns.column_names, strict=True):
+            table = table.append_column(name, column)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def read_parts(run: Run) -> pa.Table:
+    """Every committed row of a run, also while it is being written; a finished run's data/ any reader can read."""
+    parts = [commit.part for _, commit in sorted(run.commits().items())]
+    tables = [pq.read_table(io.BytesIO(run.folder.sub("data").read(part))) for part in parts]
+    return pa.concat_tables(tables) if tables else to_table([])

@@ -1,0 +1,339 @@
+"""Checkpoint directories, good and bad, on a module small enough to see through.
+
+It does not know any model family; the families' own tests load whole models.
+"""
+
+import json
+import os
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pipeline.models.checkpoint import CheckpointError, NameTable, load_into, read_config, read_weights
+
+NAMES = NameTable(
+    renames=((r"^body\.", "first."),), may_leave=("unused.*",), head="head.", head_meaning="toy head"
+)
+
+
+class Toy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(4, 6, 3)
+        self.head = nn.Linear(6, 2)
+        self.register_buffer("steps", torch.tensor(0))
+
+
+def toy_weights() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        name: torch.randn(weight.shape, generator=generator) for name, weight in Toy().named_parameters()
+    }
+    return weights | {"steps": torch.tensor(7)}
+
+
+def loaded(weights: dict[str, Tensor], names: NameTable = NAMES) -> Toy:
+    with torch.device("meta"):
+        model = Toy()
+    load_into(model, weights, names, "some/model")
+    return model
+
+
+def write_shards(directory: Path, extension: str, save: Callable[[dict[str, Tensor], Path], Any]) -> Path:
+    """Two shards and their index, whose path is returned."""
+    weights = toy_weights()
+    stem = "model" if extension == "safetensors" else "pytorch_model"
+    weight_map = {
+        name: f"{stem}-0000{1 + place % 2}-of-00002.{extension}" for place, name in enumerate(weights)
+    }
+    for shard in set(weight_map.values()):
+        save(
+            {name: weight for name, weight in weights.items() if weight_map[name] == shard}, directory / shard
+        )
+    index = directory / f"{stem}.{extension}.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
+    return index
+
+
+# What every way of storing weights must have in common: the same tensors come back.
+
+
+@pytest.mark.parametrize(
+    "kind", ["safetensors", "sharded safetensors", "bin", "bin before 1.6", "sharded bin"]
+)
+def test_every_kind_of_file_gives_back_the_same_weights(kind: str, tmp_path: Path) -> None:
+    """The risk: one of the five kinds rots, since most checkpoints are of one kind."""
+    weights = toy_weights()
+    if kind == "safetensors":
+        save_file(weights, tmp_path / "model.safetensors")
+    elif kind == "sharded safetensors":
+        write_shards(tmp_path, "safetensors", save_file)
+    elif kind == "sharded bin":
+        write_shards(tmp_path, "bin", torch.save)
+    else:
+        torch.save(weights, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=kind == "bin")
+    read = read_weights(tmp_path)
+    assert read.keys() == weights.keys()
+    assert all(torch.equal(read[name], weight) for name, weight in weights.items())
+
+
+def test_safetensors_win_over_a_pickle(tmp_path: Path) -> None:
+    """The risk: a pickle opened where a file that cannot run code lies beside it."""
+    save_file(toy_weights(), tmp_path / "model.safetensors")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"not even a pickle")
+    assert read_weights(tmp_path).keys() == toy_weights().keys()
+
+
+def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    """The risk: downloading a model runs its author's code; or the message tells users how to let it."""
+    trap = tmp_path / "sprung"
+
+    class Malicious:
+        def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+            return os.mkdir, (str(trap),)
+
+    for is_new_format in (True, False):
+        path = tmp_path / "pytorch_model.bin"
+        torch.save({"w": Malicious()}, path, _use_new_zipfile_serialization=is_new_format)
+        with pytest.raises(
+            CheckpointError, match=re.escape(str(path)) + " is refused.*posix.mkdir"
+        ) as caught:
+            read_weights(tmp_path)
+        assert "weights_only" not in str(caught.value)
+    assert not trap.exists()
+
+
+# Files that cannot be read: every message names the file.
+
+
+def test_a_directory_without_weights_says_what_was_looked_for(tmp_path: Path) -> None:
+    """The risk: a half-finished download, reported as anything else."""
+    with pytest.raises(
+        CheckpointError, match=r"has no weights: looked for model\.safetensors.*pytorch_model\.bin"
+    ):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 3, 200, 0.5, 0.99], ids=str)
+@pytest.mark.parametrize("kind", ["model.safetensors", "pytorch_model.bin", "old pytorch_model.bin"])
+def test_a_cut_off_file_is_named(kind: str, kept: float, tmp_path: Path) -> None:
+    """The risk: an interrupted download that loads in part, or fails with a reader's own error."""
+    path = tmp_path / kind.removeprefix("old ")
+    if path.suffix == ".bin":
+        torch.save(toy_weights(), path, _use_new_zipfile_serialization=not kind.startswith("old"))
+    else:
+        save_file(toy_weights(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: kept if isinstance(kept, int) else int(len(whole) * kept)])
+    with pytest.raises(CheckpointError, match=re.escape(str(path))):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        b"<!DOCTYPE html><html></html>",
+        struct.pack("<Q", 2**60) + b"{}",
+        b"\x80\x02}q\x00.",
+        b"PK\x03\x04" + b"\0" * 100,
+    ],
+    ids=["lfs pointer", "web page", "huge header", "empty pickle", "zip head"],
+)
+def test_a_file_of_something_else_is_named(name: str, content: bytes, tmp_path: Path) -> None:
+    """The risk: what a failed download leaves behind, under the name of a model."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=re.escape(str(path))):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([torch.ones(1)], "list"),
+        ({"model": {"w": torch.ones(1)}}, "model is a dict"),
+        ({3: torch.ones(1)}, "3"),
+    ],
+    ids=["list", "nested", "number as name"],
+)
+def test_a_pickle_of_something_other_than_weights_by_name_is_refused(
+    content: object, message: str, tmp_path: Path
+) -> None:
+    """The risk: a training checkpoint passed off as a model."""
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=rf"pytorch_model\.bin holds.*{message}"):
+        read_weights(tmp_path)
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    """The risk: one of ten files not downloaded."""
+    write_shards(tmp_path, "safetensors", save_file)
+    lost = tmp_path / "model-00002-of-00002.safetensors"
+    lost.unlink()
+    with pytest.raises(CheckpointError, match=re.escape(str(lost))):
+        read_weights(tmp_path)
+
+
+def test_a_weight_that_its_shard_lacks_is_named(tmp_path: Path) -> None:
+    """The risk: shards of two versions of a model in one directory."""
+    index = write_shards(tmp_path, "safetensors", save_file)
+    content = json.loads(index.read_text())
+    content["weight_map"]["ghost.weight"] = "model-00001-of-00002.safetensors"
+    index.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"index\.json.*1 missing \(ghost\.weight\)"):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize("shard", ["../elsewhere.safetensors", "/etc/passwd", "sub/a.safetensors", ".."])
+def test_an_index_cannot_point_outside_its_directory(shard: str, tmp_path: Path) -> None:
+    """The risk: a downloaded index that opens files of ours."""
+    inner = tmp_path / "model"
+    inner.mkdir()
+    save_file(toy_weights(), tmp_path / "elsewhere.safetensors")
+    (inner / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": shard}}))
+    with pytest.raises(CheckpointError, match=re.escape(shard)):
+        read_weights(inner)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"weight_map": []}', '{"weight_map": {"w": 3}}', "[]", "{", ""])
+def test_a_broken_index_is_named(content: str, tmp_path: Path) -> None:
+    """The risk: a traceback about types instead of the file at fault."""
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text(content)
+    with pytest.raises(CheckpointError, match=re.escape(str(path))):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'"text"', b"\xff\xfe{}"], ids=str)
+def test_a_missing_or_broken_config_is_named(content: bytes | None, tmp_path: Path) -> None:
+    """The risk: a directory that is no model, reported without saying which."""
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=re.escape(str(path))):
+        read_config(tmp_path)
+
+
+def test_a_path_that_is_no_directory_is_named(tmp_path: Path) -> None:
+    """The risk: a Hub id or a typing error, answered with "config.json is missing"."""
+    with pytest.raises(CheckpointError, match="facebook/wav2vec2-base-960h is not a directory"):
+        read_config("facebook/wav2vec2-base-960h")
+
+
+# From weights to a model.
+
+
+def test_a_loaded_model_holds_exactly_the_weights_and_is_ready(tmp_path: Path) -> None:
+    """The risk: a parameter left on the meta device, in training mode, or with gradients."""
+    weights = toy_weights()
+    model = loaded(weights | {"unused.anything": torch.ones(1, dtype=torch.int8)})
+    state = model.state_dict()
+    assert state.keys() == weights.keys()
+    assert all(torch.equal(state[name], weight) for name, weight in weights.items())
+    assert not model.training
+    assert not any(weight.requires_grad for weight in model.parameters())
+
+
+def test_rename_rules_are_applied() -> None:
+    """The risk: a rule that matches nothing goes unnoticed while names happen to agree."""
+    weights = toy_weights()
+    renamed = {re.sub("^first", "body", name): weight for name, weight in weights.items()}
+    assert torch.equal(loaded(renamed).first.weight, weights["first.weight"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floats_become_fp32(dtype: torch.dtype) -> None:
+    """The risk: a half-precision checkpoint that silently computes, or fails, in half precision."""
+    weights = toy_weights()
+    model = loaded({name: w.to(dtype) if w.is_floating_point() else w for name, w in weights.items()})
+    assert model.first.weight.dtype == model.head.bias.dtype == torch.float32
+    assert torch.equal(model.first.weight, weights["first.weight"].to(dtype).float())
+    assert model.steps.dtype == torch.int64
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+def test_quantised_weights_are_refused_by_name(dtype: torch.dtype) -> None:
+    """The risk: quantised numbers taken at face value without their scales."""
+    weights = toy_weights()
+    with pytest.raises(CheckpointError, match=rf"some/model: head\.weight is of type {dtype}"):
+        loaded(weights | {"head.weight": weights["head.weight"].to(dtype)})
+
+
+def test_a_buffer_of_another_type_is_refused_by_name() -> None:
+    """The risk: a counter read from rounded floats."""
+    with pytest.raises(CheckpointError, match=r"steps is of type torch\.float32, expected torch\.int64"):
+        loaded(toy_weights() | {"steps": torch.tensor(7.0)})
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")  # the old style is the point
+@pytest.mark.parametrize("dim", [0, 1, 2])
+@pytest.mark.parametrize("style", ["old", "new"])
+def test_weight_norm_folds_to_what_torch_computes(style: str, dim: int) -> None:
+    """The risk: the norm taken over the wrong dimensions, which only changes numbers."""
+    conv = nn.Conv1d(4, 6, 3)
+    make = torch.nn.utils.weight_norm if style == "old" else torch.nn.utils.parametrizations.weight_norm
+    make(conv, dim=dim)
+    generator = torch.Generator().manual_seed(3)
+    for weight in conv.parameters():
+        weight.data = torch.randn(weight.shape, generator=generator)
+    conv(torch.zeros(1, 4, 3))  # the old style computes its weight in a hook before forward
+    expected = conv.weight.detach().clone()
+    stored = {f"first.{name}": weight for name, weight in conv.state_dict().items()}
+    assert "first.weight" not in stored
+    rest = {name: weight for name, weight in toy_weights().items() if not name.startswith("first.")}
+    torch.testing.assert_close(loaded(stored | rest).first.weight, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_a_gain_of_the_wrong_shape_is_refused() -> None:
+    """The risk: a gain that broadcasts to something."""
+    weights = toy_weights()
+    direction = weights.pop("first.weight")
+    for gain in (torch.ones(1, 1, 2), torch.ones(3), torch.ones(6, 4, 3)):
+        with pytest.raises(CheckpointError, match=r"first\.weight_g has shape"):
+            loaded(weights | {"first.weight_g": gain, "first.weight_v": direction})
+
+
+def test_half_a_weight_norm_pair_is_reported() -> None:
+    """The risk: a gain without its direction, dropped as unused."""
+    with pytest.raises(CheckpointError, match=r"1 unknown \(first\.weight_g\)"):
+        loaded(toy_weights() | {"first.weight_g": torch.ones(1, 1, 3)})
+
+
+def test_one_weight_under_two_names_is_refused() -> None:
+    """The risk: the order of a file decides which of two weights is used."""
+    weights = toy_weights()
+    pair = {"first.weight_g": torch.ones(1, 1, 3), "first.weight_v": weights["first.weight"]}
+    for twice in ({"body.bias": weights["first.bias"]}, pair):
+        with pytest.raises(CheckpointError, match="there twice"):
+            loaded(weights | twice)
+
+
+def test_missing_and_unknown_weights_are_both_listed_and_counted() -> None:
+    """The risk: a model that runs on initial values, or one of another architecture that half fits."""
+    weights = toy_weights()
+    del weights["first.bias"]
+    extra = {f"extra.{index}": torch.ones(1) for index in range(9)}
+    with pytest.raises(CheckpointError, match=r"1 missing \(first\.bias\), 9 unknown \(extra\.0.*\.\.\.\)"):
+        loaded(weights | extra)
+
+
+def test_a_shape_that_differs_is_reported_with_name_and_both_shapes() -> None:
+    """The risk: a broadcast or a bare size mismatch that does not say where."""
+    with pytest.raises(CheckpointError, match=r"some/model: head\.bias has shape \(3,\).*\(2,\)"):
+        loaded(toy_weights() | {"head.bias": torch.ones(3)})
+
+
+def test_a_missing_head_is_told_apart_from_missing_weights() -> None:
+    """The risk: "2 missing" where the user needs to hear that this is not a fine-tuned model."""
+    weights = {name: weight for name, weight in toy_weights().items() if not name.startswith("head.")}
+    with pytest.raises(CheckpointError, match="some/model has no toy head"):
+        loaded(weights)
