@@ -33,5 +33,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 def config_of(options: argparse.Namespace) -> Config:
     """The file, then --set, then the shorthand flags."""
-    flags = [f"{key}={getattr(options, flag)}" for flag, key in SHORTHANDS.items() if getattr(options, flag) is not None]
+    flags = [
+        f"{key}={getattr(options, flag)}" for flag, key in SHORTHANDS.items() if getattr(options, flag) is not None
+    ]
     return configuration.load(options.config, [*options.overrides, *flags])

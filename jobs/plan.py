@@ -36,7 +36,9 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(counts | {"stages": {stage.name: str(stage.pool) for stage in stages}}))
         return 0
-    show.table([(name.replace("_", " "), value if isinstance(value, str) else f"{value:,}") for name, value in counts.items()])
+    show.table(
+        [(name.replace("_", " "), value if isinstance(value, str) else f"{value:,}") for name, value in counts.items()]
+    )
     print()
     show.table([(stage.name, str(stage.pool)) for stage in stages])
     print("\nNothing was started or written.")

@@ -90,7 +90,7 @@ def on_ray(stages: list[Stage], units: list[Unit]) -> Iterator[Unit]:
     """
     import ray.data
 
-    dataset = ray.data.from_arrow([_pack(unit) for unit in units])  # a block each
+    dataset: Any = ray.data.from_arrow([_pack(unit) for unit in units])  # a block each
     for stage in stages:
         options: dict[str, Any] = {"num_cpus": stage.pool.cpus, "batch_size": 1, "batch_format": "pyarrow"}
         if stage.pool.actors is None:
@@ -164,4 +164,3 @@ def _unpack(table: pa.Table) -> "Unit | Fault":
     cells = table.column("unit").chunk(0)[0].values
     buffers = [cells[number].as_buffer() for number in range(len(cells))]
     return pickle.loads(buffers[0], buffers=buffers[1:])  # type: ignore[no-any-return]
-

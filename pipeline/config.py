@@ -5,6 +5,7 @@ Knows nothing of what the values do. An unknown or ill-typed key is an error wit
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
@@ -92,7 +93,7 @@ def load(path: str | None = None, overrides: Iterable[str] = ()) -> Config:
     sections: dict[str, dict[str, Any]] = {}
     if path is not None:
         try:
-            sections = tomllib.loads(Path(path).read_text())
+            sections = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise UsageError(f"configuration file {path}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -133,11 +134,11 @@ def _build(sections: Mapping[str, Any]) -> Config:
 def _typed(key: str, value: Any, hint: Any) -> Any:
     """The value as the type its field declares; an integer may stand for a float, nothing else is bent."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if type(None) in options and value == "none":  # TOML has no null
+        return None
     for option in options:
         if typing.get_origin(option) is Literal and value in typing.get_args(option):
             return value
-        if option is type(None) and value == "none":
-            return None
         if option is float and type(value) in (int, float):
             return float(value)
         if isinstance(option, type) and type(value) is option:
@@ -160,5 +161,5 @@ def _suggestion(name: str, candidates: Iterable[str]) -> str:
 def _positive(section: str, config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        if value is not None and not value > 0:
-            raise UsageError(f"{section}.{name} must be above zero, not {value}")
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"{section}.{name} must be above zero and finite, not {value}")

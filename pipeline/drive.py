@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pipeline import run as runs
 from pipeline import store, summary
 from pipeline.carry import Stage, in_process, on_ray
-from pipeline.commit import Commit
 from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.isolate import isolate
@@ -59,9 +58,7 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages = transc
         if request.overwrite:
             runs.clear(folder)
         progress.phase("listing the input")
-        run = runs.prepare(
-            folder, settings, request.config, lambda: open_source(request.source, request.config.read)
-        )
+        run = runs.prepare(folder, settings, request.config, lambda: open_source(request.source, request.config.read))
         units, commits = run.manifest.units(), run.commits()
         run.sweep(commits)
         pending = runs.pending_units(units, commits, request.retry_failed)
@@ -99,5 +96,7 @@ def _carried(
                     del left[unit.id]
                     yield unit
         for number, unit in enumerate(left.values(), 1):
-            progress.phase(f"unit {unit.id} killed its processes: trying its recordings one by one ({number}/{len(left)})")
+            progress.phase(
+                f"unit {unit.id} killed its processes: trying its recordings one by one ({number}/{len(left)})"
+            )
             yield isolate(stages, run.load(unit))

@@ -55,7 +55,8 @@ class Lock:
         self._done.set()
         self._thread.join()
         _held_here.discard(self._token)
-        if self.lost is None:
+        holder = _holder(self._folder)
+        if holder is not None and holder["token"] == self._token:  # it may have been taken over since the last beat
             self._folder.delete([LOCK])
 
     def _create(self) -> bool:
@@ -76,7 +77,7 @@ class Lock:
                     self.lost = "another driver took over this run, because this one gave no sign of life for a while"
                     return
                 self._folder.publish(LOCK, self._sign_of_life())
-            except OSError:
+            except Exception:  # backends raise their own kinds; a thread that died of one would let the lock go stale
                 continue  # a store that is away for a moment: the next beat tries again, and STALE_S is six beats
 
 
@@ -91,7 +92,7 @@ def _holder(folder: Folder) -> dict[str, str] | None:
     try:
         holder = json.loads(folder.read(LOCK))
         return holder if {"token", "host", "pid", "beat"} <= holder.keys() else None
-    except (FileNotFoundError, json.JSONDecodeError, AttributeError):
+    except (FileNotFoundError, ValueError, AttributeError):
         return None
 
 

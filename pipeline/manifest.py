@@ -131,17 +131,25 @@ class Manifest:
 def unit_of(number: int, table: pa.Table) -> Unit:
     """A row group of the manifest as a unit."""
     passed = [name for name in table.column_names if name.startswith("column.")]
-    columns = table.select(passed).rename_columns([_output_name(name.removeprefix("column.")) for name in passed])
+    columns = table.select(passed).rename_columns(_output_names([name.removeprefix("column.") for name in passed]))
     recordings = [
         Recording(id=row["id"], uri=row["uri"], row=row["row"], reference=row["reference"])
         for row in table.select(["id", "uri", "row", "reference"]).to_pylist()
     ]
-    return Unit(number, recordings, columns)
+    return Unit(number, recordings, columns=columns)
 
 
-def _output_name(column: str) -> str:
-    """A passed-through column keeps its name unless it is one of ours."""
-    return f"input_{column}" if column in SCHEMA.names else column
+def _output_names(columns: list[str]) -> list[str]:
+    """Passed-through columns keep their names unless one is ours; the output of a run has `input_` names already."""
+    taken = {*SCHEMA.names, *columns}
+    names = []
+    for column in columns:
+        name = column
+        while name in SCHEMA.names or (name != column and name in taken):
+            name = f"input_{name}"
+        taken.add(name)
+        names.append(name)
+    return names
 
 
 class _Unique:

@@ -6,6 +6,8 @@ Knows nothing of the run; sets what Ray Data must be told so that a long night n
 import contextlib
 import logging
 import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 
@@ -17,7 +19,6 @@ from pipeline.resources import Node
 @contextlib.contextmanager
 def ray_session(config: RunConfig) -> Iterator[list[Node]]:
     """Connected to `run.address` inside the block; gives the nodes. A session that is already open is used as it is."""
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the core's warnings on actor restarts are no news here
     import ray
 
     started = not ray.is_initialized()
@@ -25,30 +26,49 @@ def ray_session(config: RunConfig) -> Iterator[list[Node]]:
         _start(config)
     try:
         _set_up_ray_data()
-        yield [
-            Node(int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)))
-            for node in ray.nodes()
-            if node["Alive"]
-        ]
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        with contextlib.redirect_stdout(sys.stderr):  # where Ray prints what befalls its workers
+            yield [Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0))) for resources in alive]
     finally:
         if started:
             ray.shutdown()
 
 
 def _start(config: RunConfig) -> None:
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else every actor that may restart warns about it
     import ray
 
     local = config.address == "local"
     try:
-        ray.init(
-            address=config.address,
-            num_cpus=config.cpus if local else None,
-            include_dashboard=False if local else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _quiet_stderr():  # the core announces that setting, too
+            ray.init(
+                address=config.address,
+                num_cpus=config.cpus if local else None,
+                include_dashboard=False if local else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except ConnectionError as error:
         raise UsageError(f"no Ray cluster at {config.address} (run.address): {error}") from error
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hold back what native code writes to stderr, and show it only where the block fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            held.seek(0)
+            sys.stderr.write(held.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _set_up_ray_data() -> None:
@@ -61,6 +81,6 @@ def _set_up_ray_data() -> None:
     context.enable_progress_bars = False  # they count blocks; ours count hours
     context.print_on_execution_start = False
     context.target_max_block_size = None
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs a trace for every block it drops
     # max_restarts and its kin have no named successor before Ray 2.64, which pyproject.toml excludes.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)

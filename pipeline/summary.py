@@ -48,8 +48,8 @@ def summarise(run: Run, units: list[UnitInfo], commits: Iterable[Commit], wall_s
     stage_s: Counter[str] = Counter()
     stage_cpu_s: Counter[str] = Counter()
     for commit in commits:
-        stage_s.update(commit.stage_s)  # type: ignore[arg-type]  # a Counter adds floats as well
-        stage_cpu_s.update(commit.stage_cpu_s)  # type: ignore[arg-type]
+        stage_s.update(commit.stage_s)
+        stage_cpu_s.update(commit.stage_cpu_s)
     return Summary(
         run=run.folder.url,
         num_units=len(units),

@@ -44,7 +44,7 @@ def collapse(labels: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.
 
 
 def greedy(emissions: FloatArray, vocabulary: Vocabulary, frame_s: float) -> Hypothesis:
-    """Emissions (T, V) -> the text of the best path. A word lasts from its first letter's first frame to its last's last."""
+    """Emissions (T, V) -> the best path's text. A word lasts from its first letter's start to its last letter's end."""
     best = emissions.argmax(axis=1)  # (T,)
     # Sums of log-probabilities up to each frame: any word's mean is then one subtraction.
     sums = np.concatenate(([0.0], np.cumsum(emissions[np.arange(len(best)), best], dtype=np.float64)))  # (T + 1,)
@@ -56,7 +56,9 @@ def greedy(emissions: FloatArray, vocabulary: Vocabulary, frame_s: float) -> Hyp
         if letters:
             confidence = float(np.exp((sums[last] - sums[first]) / (last - first)))
             word = "".join(letters)
-            words.append(Word(word.lower() if vocabulary.lower_case else word, first * frame_s, last * frame_s, confidence))
+            words.append(
+                Word(word.lower() if vocabulary.lower_case else word, first * frame_s, last * frame_s, confidence)
+            )
             letters.clear()
 
     for start, end in zip(*map(np.ndarray.tolist, collapse(best)), strict=True):

@@ -119,9 +119,7 @@ def _as_fp32(name: str, weight: Tensor, source: str | os.PathLike[str]) -> Tenso
     return weight.to(torch.float32)
 
 
-def _rename(
-    weights: Mapping[str, Tensor], names: NameTable, source: str | os.PathLike[str]
-) -> dict[str, Tensor]:
+def _rename(weights: Mapping[str, Tensor], names: NameTable, source: str | os.PathLike[str]) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for name, weight in weights.items():
         new_name = name

@@ -19,9 +19,7 @@ WANTED = ("*.json", "*.safetensors", "pytorch_model*.bin")
 def locate(name: str) -> Path:
     """The checkpoint as a local directory."""
     if not name:
-        raise UsageError(
-            "no model: give --model with a checkpoint directory or a name on the Hugging Face hub"
-        )
+        raise UsageError("no model: give --model with a checkpoint directory or a name on the Hugging Face hub")
     if "://" in name:
         return _from_store(name)
     path = Path(name).expanduser()
@@ -50,9 +48,7 @@ def _from_store(url: str) -> Path:
         found = [info for info in files.ls(path, detail=True) if info["type"] == "file"]
     except FileNotFoundError as error:
         raise UsageError(f"model {url}: no such directory") from error
-    state = sorted(
-        (os.path.basename(i["name"]), i["size"], str(i.get("ETag", i.get("mtime", "")))) for i in found
-    )
+    state = sorted((os.path.basename(i["name"]), i["size"], str(i.get("ETag", i.get("mtime", "")))) for i in found)
     key = hashlib.sha256(repr((url, state)).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nightshift" / "models"
     if not (cache / key).is_dir():
@@ -87,6 +83,4 @@ def _from_hub(name: str) -> Path:
             f"model {name}: no such directory here, not in the hub's cache, and the Hugging Face hub cannot be reached"
         ) from error
     except (HfHubHTTPError, OSError) as error:
-        raise UsageError(
-            f"model {name}: not found on the Hugging Face hub ({str(error).splitlines()[0]})"
-        ) from error
+        raise UsageError(f"model {name}: not found on the Hugging Face hub ({str(error).splitlines()[0]})") from error

@@ -5,6 +5,7 @@ what it decodes is somebody else's bytes.
 """
 
 import io
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,8 @@ def _to_mono_16k(samples: FloatArray, rate: int, max_duration_s: float) -> Float
         raise RecordingError("samples that are not numbers", "NaN or infinite samples")
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")
+        if not len(mono):
+            raise RecordingError("no samples", f"{num_frames} at {rate} Hz, less than one at {SAMPLE_RATE} Hz")
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
@@ -63,8 +66,8 @@ def _too_long(max_duration_s: float, detail: str | None = None) -> RecordingErro
     return RecordingError(f"longer than {max_duration_s:g} s (read.max_duration_s)", detail)
 
 
-def _reason(data: bytes, error: Exception) -> RecordingError:
-    detail = str(error)
+def _reason(data: bytes, error: Any) -> RecordingError:
+    detail = str(error.error_string)  # its str() names the memory address of our buffer
     if data[4:8] == b"ftyp" or data[:4] == b"\x1aE\xdf\xa3":
         return RecordingError("format not supported", "MP4, M4A, WebM or Matroska")
     if "not recognised" in detail or "unknown format" in detail.lower():

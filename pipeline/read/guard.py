@@ -26,6 +26,8 @@ from pipeline.records import FloatArray
 _HEADER = struct.Struct("<?dQ")  # did it work; CPU seconds it took; bytes that follow
 _REQUEST = struct.Struct("<dQ")  # the duration limit; bytes that follow
 _SAFE_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
+TOO_MUCH_MEMORY = "needs too much memory (read.max_memory_gb)"
+ORPHAN_S = 1.0  # how long past its deadline a child lives that nobody killed
 
 Decode = Callable[[bytes, float], FloatArray]
 
@@ -44,8 +46,9 @@ class Guard:
             environment = {name: os.environ[name] for name in _SAFE_ENVIRONMENT if name in os.environ}
             environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
             environment["OPENBLAS_NUM_THREADS"] = "1"  # each thread would reserve address space under the limit
+            limits = [str(self._max_memory_gb), str(self._timeout_s)]
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.read.guard", str(self._max_memory_gb), self._decode],
+                [sys.executable, "-m", "pipeline.read.guard", *limits, self._decode],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
@@ -69,7 +72,10 @@ class Guard:
         except EOFError:
             raise RecordingError("crashed the audio decoder", self._cause_of_death()) from None
         if not worked:
-            raise RecordingError(*json.loads(answer))
+            reason, detail = json.loads(answer)
+            if reason == TOO_MUCH_MEMORY:
+                self.stop()  # what its decoder still holds would fail the next recording too
+            raise RecordingError(reason, detail)
         return np.frombuffer(answer, np.float32)
 
     def stop(self) -> None:
@@ -106,7 +112,7 @@ def _read(pipe: IO[bytes], length: int, deadline: float) -> bytearray:
     return data
 
 
-def _serve(max_memory_gb: float, decode: Decode) -> None:
+def _serve(max_memory_gb: float, timeout_s: float, decode: Decode) -> None:
     """The child: requests from stdin, answers to stdout, until the pipe closes."""
     limit = int(max_memory_gb * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -117,7 +123,10 @@ def _serve(max_memory_gb: float, decode: Decode) -> None:
         max_duration_s, length = _REQUEST.unpack(header)
         data = requests.read(length)
         before = time.process_time()
+        # The parent kills a child that is late; this is for the child whose parent died while it decoded.
+        signal.setitimer(signal.ITIMER_REAL, timeout_s + ORPHAN_S)
         worked, answer = _attempt(decode, data, max_duration_s)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         answers.write(_HEADER.pack(worked, time.process_time() - before, len(answer)))
         answers.write(answer)
         answers.flush()
@@ -125,11 +134,11 @@ def _serve(max_memory_gb: float, decode: Decode) -> None:
 
 def _attempt(decode: Decode, data: bytes, max_duration_s: float) -> tuple[bool, bytes | memoryview]:
     try:
-        return True, memoryview(decode(data, max_duration_s)).cast("B")
+        return True, decode(data, max_duration_s).data.cast("B")
     except RecordingError as error:
         reason, detail = error.reason, error.detail
     except MemoryError:
-        reason, detail = "needs too much memory (read.max_memory_gb)", None
+        reason, detail = TOO_MUCH_MEMORY, None
     except Exception as error:  # decoders raise anything on damaged input: UnicodeDecodeError, RuntimeError, ...
         reason, detail = "damaged audio", f"{type(error).__name__}: {error}"
     return False, json.dumps([reason, detail]).encode()
@@ -138,5 +147,5 @@ def _attempt(decode: Decode, data: bytes, max_duration_s: float) -> tuple[bool, 
 if __name__ == "__main__":
     import importlib
 
-    _module, _, _name = sys.argv[2].partition(":")
-    _serve(float(sys.argv[1]), getattr(importlib.import_module(_module), _name))
+    _module, _, _name = sys.argv[3].partition(":")
+    _serve(float(sys.argv[1]), float(sys.argv[2]), getattr(importlib.import_module(_module), _name))

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline import store
 from pipeline.config import ReadConfig
-from pipeline.errors import RecordingError
+from pipeline.errors import RecordingError, UsageError
 from pipeline.read.guard import Guard
 from pipeline.read.sources import audio_column
 from pipeline.records import SAMPLE_RATE, Recording, Unit
@@ -68,21 +68,26 @@ def _fetch_files(wanted: list[tuple[Recording, str]]) -> Iterator[tuple[Recordin
     """Loose files: one by one from a local disk, all at once from a store, where each request takes its time."""
     remote: dict[Any, list[tuple[Recording, str]]] = defaultdict(list)
     for recording, uri in wanted:
-        files, path = store.locate(uri)
+        try:
+            files, path = store.locate(uri)
+        except UsageError as error:  # a shard's row may name anything
+            yield recording, error
+            continue
         if store.is_local(files):
             yield recording, _local_bytes(path)
         else:
             remote[files].append((recording, path))
     for files, located in remote.items():
-        found = files.cat(list({path for _, path in located}), on_error="return")
-        yield from ((recording, found[path]) for recording, path in located)
+        # Not `cat`, which takes a * or [ in a name for a pattern.
+        found = files.cat_ranges([path for _, path in located], None, None, on_error="return")
+        yield from ((recording, data) for (recording, _), data in zip(located, found, strict=True))
 
 
 def _local_bytes(path: str) -> bytes | Exception:
     try:
         with open(path, "rb") as file:
             return file.read()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a path with a null byte in it
         return error
 
 
@@ -97,8 +102,10 @@ def _fetch_rows(uri: str, recordings: list[Recording]) -> Iterator[tuple[Recordi
                 linked.append((by_row.pop(row), _beside(uri, path)))
             else:
                 yield by_row.pop(row), data if data is not None else RecordingError("no audio in its row")
-    except (OSError, pa.ArrowException) as error:
-        damage = RecordingError("shard not readable", str(error)) if isinstance(error, pa.ArrowException) else error
+    except (OSError, pa.ArrowException, UsageError) as error:
+        # pyarrow raises OSError too on damaged pages, but without a number: the system gave none.
+        from_system = isinstance(error, OSError) and error.errno is not None
+        damage = error if from_system else RecordingError("shard not readable", str(error))
         yield from ((recording, damage) for recording in by_row.values())
     else:
         gone = RecordingError("row missing from its shard")

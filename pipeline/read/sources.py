@@ -4,6 +4,7 @@ Lists recordings; reads no audio. What it yields is cut into units and frozen by
 """
 
 import json
+import math
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
@@ -76,7 +77,7 @@ def open_source(url: str, config: ReadConfig) -> Source:
     """Recognise an input, or say what was looked for."""
     files, path = store.locate(url)
     try:
-        if any(sign in path for sign in "*?["):
+        if any(sign in path for sign in "*?[") and not files.exists(path):
             found = files.glob(path, detail=True)
             if not found:
                 raise UsageError(f"{url}: nothing matches")
@@ -94,6 +95,15 @@ def open_source(url: str, config: ReadConfig) -> Source:
     return _of_files(url, files, posixpath.dirname(path), [info], config)
 
 
+def _is_text(name: str) -> bool:
+    """Whether a file name can be written to the manifest; names in another encoding carry lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_audio(path: str) -> bool:
     return posixpath.splitext(path)[1].lower() in BYTES_PER_SECOND
 
@@ -101,6 +111,8 @@ def is_audio(path: str) -> bool:
 def _of_files(url: str, files: Any, root: str, infos: Iterable[dict[str, Any]], config: ReadConfig) -> Source:
     listed = sorted((info["name"], info["size"]) for info in infos if info["type"] == "file")
     visible = [(name, size) for name, size in listed if not posixpath.basename(name).startswith((".", "_"))]
+    if unnamed := next((name for name, _ in visible if not _is_text(name)), None):
+        raise UsageError(f"{unnamed.encode('utf-8', 'replace').decode()}: its name is not UTF-8; rename it")
     audio = [(name, size) for name, size in visible if is_audio(name)]
     tables = [name for name, _ in visible if name.endswith(".parquet")]
     if audio and tables:
@@ -151,11 +163,11 @@ class JsonLines:
             yield Piece(
                 [
                     Entry(
-                        id=str(record.get(self._names.id or "", path)),
+                        id=_text(_value(record, self._names.id)) or path,
                         uri=uri,
                         size=self._size(uri),
-                        duration_s=_duration(record.get(self._names.duration or "")),
-                        reference=_text(record.get(self._names.reference or "")),
+                        duration_s=_duration(_value(record, self._names.duration)),
+                        reference=_text(_value(record, self._names.reference)),
                         columns=columns,
                     )
                 ]
@@ -182,7 +194,7 @@ class JsonLines:
         missing_path: list[int] = []
         for number, record in self._records():
             for name, value in record.items():
-                types.setdefault(name, set()).add(type(value))
+                types.setdefault(name, set()).add(_type(value))
             names = _Names.choose(record, self._config)
             self._names = self._names or names
             if self._names is None or self._names.path not in record:
@@ -190,7 +202,9 @@ class JsonLines:
                 break
             self._names = self._names.merged(names)
         if missing_path:
-            raise UsageError(f"{self._path} line {missing_path[0]}: no path to audio (one of {', '.join(PATH_COLUMNS)})")
+            raise UsageError(
+                f"{self._path} line {missing_path[0]}: no path to audio (one of {', '.join(PATH_COLUMNS)})"
+            )
         if self._names is None:
             raise UsageError(f"{self._path}: an empty manifest")
         self._names.check(self._config, self._path)
@@ -207,11 +221,13 @@ class JsonLines:
         files, path = store.locate(uri)
         try:
             return os.path.getsize(path) if store.is_local(files) else None
-        except OSError:
+        except (OSError, ValueError):  # a path with a null byte in it
             return None
 
     @staticmethod
     def _as_column(value: Any, column: pa.Field) -> Any:
+        if value is not None and pa.types.is_floating(column.type):
+            return float(value)
         if value is None or not pa.types.is_string(column.type) or isinstance(value, str):
             return value
         return json.dumps(value, ensure_ascii=False)
@@ -242,7 +258,7 @@ class ParquetFiles:
                 present = [name for name in dict.fromkeys(wanted) if name in shard.schema_arrow.names]
                 first_row = 0
                 for group in range(shard.num_row_groups):
-                    table = shard.read_row_group(group, columns=present)
+                    table = self._read(path, shard, group, present)
                     num_rows = shard.metadata.row_group(group).num_rows
                     mean_size = self._audio_bytes(shard, group) // max(num_rows, 1)
                     entries = [
@@ -257,15 +273,15 @@ class ParquetFiles:
     def _entry(self, path: str, row: int, record: dict[str, Any], mean_size: int) -> Entry:
         names = self._names
         assert names is not None
-        own_id = record.get(names.id or "")
+        own_id = _value(record, names.id)
         stem = posixpath.splitext(posixpath.relpath(path, self._root))[0]
         return Entry(
             id=f"{stem}:{row}" if own_id is None else str(own_id),
             uri=_url(self._files, path),
             row=row,
             size=mean_size,
-            duration_s=_duration(record.get(names.duration or "")),
-            reference=_text(record.get(names.reference or "")),
+            duration_s=_duration(_value(record, names.duration)),
+            reference=_text(_value(record, names.reference)),
             columns={name: record.get(name) for name in self.schema.names},
         )
 
@@ -280,7 +296,7 @@ class ParquetFiles:
                 schemas.append(pa.schema([f for f in shard.schema_arrow if f.name not in used]))
         try:
             return pa.unify_schemas(schemas, promote_options="permissive").remove_metadata()
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise UsageError(f"{self._root}: the shards' columns do not fit together: {error}") from error
 
     def _audio_bytes(self, shard: pq.ParquetFile, group: int) -> int:
@@ -294,20 +310,32 @@ class ParquetFiles:
         except (pa.ArrowInvalid, OSError) as error:
             raise UsageError(f"{path}: not a readable Parquet file ({error})") from error
 
+    @staticmethod
+    def _read(path: str, shard: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
+        try:
+            return shard.read_row_group(group, columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise UsageError(f"{path}: row group {group} is not readable ({error})") from error
+
 
 def audio_column(schema: pa.Schema, url: str) -> str:
     """The column of a Parquet shard that holds audio, embedded or by path."""
     for field_ in schema:
         if pa.types.is_struct(field_.type) and field_.type.get_field_index("bytes") >= 0:
             return str(field_.name)
-    for name in (*PATH_COLUMNS, "bytes"):
-        if name in schema.names and _holds_audio(schema.field(name).type):
-            return name
+    for holds in (_is_bytes, _is_path):  # where a table has both, the path only says where the bytes came from
+        for name in (*PATH_COLUMNS, "bytes"):
+            if name in schema.names and holds(schema.field(name).type):
+                return name
     raise UsageError(f"{url}: no column with audio (columns: {', '.join(schema.names)})")
 
 
-def _holds_audio(kind: pa.DataType) -> bool:
-    return any(check(kind) for check in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string, pa.types.is_large_string))
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_path(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 @dataclass(frozen=True)
@@ -363,8 +391,17 @@ def _arrow_type(types: set[type]) -> pa.DataType:
     return pa.string()  # text as it is; anything nested or mixed as JSON
 
 
+def _type(value: Any) -> type:
+    """What its column must hold it as; an integer of more than 64 bits only fits as text."""
+    return str if isinstance(value, int) and not -(2**63) <= value < 2**63 else type(value)
+
+
+def _value(record: dict[str, Any], name: str | None) -> Any:
+    return None if name is None else record.get(name)
+
+
 def _duration(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and value > 0 else None
+    return float(value) if isinstance(value, int | float) and 0 < value < math.inf else None
 
 
 def _text(value: Any) -> str | None:

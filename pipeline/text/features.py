@@ -35,7 +35,8 @@ class FeatureExtractor:
     def __call__(self, audio: FloatArray) -> FloatArray:
         if not self.do_normalize:
             return audio  # (num_samples,)
-        return (audio - audio.mean()) / np.sqrt(audio.var() + np.float32(VARIANCE_FLOOR))  # (num_samples,)
+        normal: FloatArray = (audio - audio.mean()) / np.sqrt(audio.var() + np.float32(VARIANCE_FLOOR))
+        return normal  # (num_samples,)
 
 
 def _settings(directory: Path) -> dict[str, Any]:
@@ -45,9 +46,11 @@ def _settings(directory: Path) -> dict[str, Any]:
         if not path.exists():
             continue
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path}: not JSON ({error})") from error
+        if not isinstance(content, dict):
+            raise UsageError(f"{path}: not a JSON object")
         settings = content if key is None else content.get(key)
         if isinstance(settings, dict):
             return settings

@@ -25,7 +25,9 @@ class Vocabulary:
     def from_pretrained(cls, directory: Path) -> "Vocabulary":
         ids = _read_json(directory / "vocab.json", required=True)
         if ids and all(isinstance(value, dict) for value in ids.values()):
-            raise UsageError(f"{directory}: a vocabulary per language ({', '.join(list(ids)[:5])}, ...): not supported yet")
+            raise UsageError(
+                f"{directory}: a vocabulary per language ({', '.join(list(ids)[:5])}, ...): not supported yet"
+            )
         settings = _read_json(directory / "tokenizer_config.json")
         kind = str(settings.get("tokenizer_class", "Wav2Vec2CTCTokenizer"))
         if kind not in ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer"):

@@ -18,9 +18,7 @@ from torch import Tensor, nn
 
 from pipeline.models.checkpoint import CheckpointError, NameTable, load_into, read_config, read_weights
 
-NAMES = NameTable(
-    renames=((r"^body\.", "first."),), may_leave=("unused.*",), head="head.", head_meaning="toy head"
-)
+NAMES = NameTable(renames=((r"^body\.", "first."),), may_leave=("unused.*",), head="head.", head_meaning="toy head")
 
 
 class Toy(nn.Module):
@@ -33,9 +31,7 @@ class Toy(nn.Module):
 
 def toy_weights() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    weights = {
-        name: torch.randn(weight.shape, generator=generator) for name, weight in Toy().named_parameters()
-    }
+    weights = {name: torch.randn(weight.shape, generator=generator) for name, weight in Toy().named_parameters()}
     return weights | {"steps": torch.tensor(7)}
 
 
@@ -50,13 +46,9 @@ def write_shards(directory: Path, extension: str, save: Callable[[dict[str, Tens
     """Two shards and their index, whose path is returned."""
     weights = toy_weights()
     stem = "model" if extension == "safetensors" else "pytorch_model"
-    weight_map = {
-        name: f"{stem}-0000{1 + place % 2}-of-00002.{extension}" for place, name in enumerate(weights)
-    }
+    weight_map = {name: f"{stem}-0000{1 + place % 2}-of-00002.{extension}" for place, name in enumerate(weights)}
     for shard in set(weight_map.values()):
-        save(
-            {name: weight for name, weight in weights.items() if weight_map[name] == shard}, directory / shard
-        )
+        save({name: weight for name, weight in weights.items() if weight_map[name] == shard}, directory / shard)
     index = directory / f"{stem}.{extension}.index.json"
     index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
     return index
@@ -65,9 +57,7 @@ def write_shards(directory: Path, extension: str, save: Callable[[dict[str, Tens
 # What every way of storing weights must have in common: the same tensors come back.
 
 
-@pytest.mark.parametrize(
-    "kind", ["safetensors", "sharded safetensors", "bin", "bin before 1.6", "sharded bin"]
-)
+@pytest.mark.parametrize("kind", ["safetensors", "sharded safetensors", "bin", "bin before 1.6", "sharded bin"])
 def test_every_kind_of_file_gives_back_the_same_weights(kind: str, tmp_path: Path) -> None:
     """The risk: one of the five kinds rots, since most checkpoints are of one kind."""
     weights = toy_weights()
@@ -102,9 +92,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     for is_new_format in (True, False):
         path = tmp_path / "pytorch_model.bin"
         torch.save({"w": Malicious()}, path, _use_new_zipfile_serialization=is_new_format)
-        with pytest.raises(
-            CheckpointError, match=re.escape(str(path)) + " is refused.*posix.mkdir"
-        ) as caught:
+        with pytest.raises(CheckpointError, match=re.escape(str(path)) + " is refused.*posix.mkdir") as caught:
             read_weights(tmp_path)
         assert "weights_only" not in str(caught.value)
     assert not trap.exists()
@@ -115,9 +103,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
 
 def test_a_directory_without_weights_says_what_was_looked_for(tmp_path: Path) -> None:
     """The risk: a half-finished download, reported as anything else."""
-    with pytest.raises(
-        CheckpointError, match=r"has no weights: looked for model\.safetensors.*pytorch_model\.bin"
-    ):
+    with pytest.raises(CheckpointError, match=r"has no weights: looked for model\.safetensors.*pytorch_model\.bin"):
         read_weights(tmp_path)
 
 

@@ -120,9 +120,7 @@ def test_logits_equal_transformers_on_ten_seconds(variant: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("variant", ["group", "layer"])
-@pytest.mark.parametrize(
-    ("scale", "offset"), [(1e-3, 0.0), (1.0, 10.0), (0.0, 0.0)], ids=["faint", "dc", "silent"]
-)
+@pytest.mark.parametrize(("scale", "offset"), [(1e-3, 0.0), (1.0, 10.0), (0.0, 0.0)], ids=["faint", "dc", "silent"])
 def test_logits_equal_transformers_on_degenerate_audio(
     variant: str, scale: float, offset: float, tmp_path: Path
 ) -> None:
@@ -149,9 +147,7 @@ def test_equal_length_neighbours_do_not_change_a_recording(tmp_path: Path) -> No
     torch.testing.assert_close(ours(both)[:1], ours(both[:1]), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(
-    "style", ["shards of transformers", "pickle", "old weight-norm names", "half precision"]
-)
+@pytest.mark.parametrize("style", ["shards of transformers", "pickle", "old weight-norm names", "half precision"])
 def test_every_way_a_checkpoint_is_stored_gives_the_same_model(style: str, tmp_path: Path) -> None:
     """The risk: weights of older or larger checkpoints read under wrong names, or rounded."""
     oracle = oracle_model(LAYER)

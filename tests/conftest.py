@@ -1,0 +1,35 @@
+"""What the tests share: real data where it is at hand, a small sample, a local Ray."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real data at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with `model/` and `corpus/`, whose manifest lists twelve recordings and four broken ones."""
+    from pipeline.demo.sample import write_corpus, write_model
+
+    directory = tmp_path_factory.mktemp("sample")
+    write_model(directory / "model")
+    write_corpus(directory / "corpus", num_recordings=12)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def ray_here():
+    """A local Ray of two CPUs that the tests of this session share."""
+    from pipeline.config import RunConfig
+    from pipeline.session import ray_session
+
+    with ray_session(RunConfig(cpus=2)):
+        yield

@@ -1,0 +1,229 @@
+"""The commands as they are typed: results on stdout, one clear line for what cannot be done, exit codes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.__main__ import main
+from pipeline.lock import LOCK
+from pipeline.run import find
+from pipeline.write import read_parts
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def transcribe(sample, out, capsys):
+    """`nightshift transcribe` in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: str, source: Path | str = sample / "corpus/manifest.jsonl", target: Path | str = out):
+        model = [] if "--model" in arguments else ["--model", str(sample / "model")]
+        code = main(["transcribe", str(source), str(target), "--address", "none", *model, *arguments])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def is_one_clear_line(stderr: str) -> bool:
+    """The last line is ours and nothing before it is a traceback."""
+    return stderr.splitlines()[-1].startswith("nightshift: ") and "Traceback" not in stderr
+
+
+def test_files_alone_print_their_texts_without_ray(sample, capsys):
+    names = [str(sample / "corpus" / name) for name in ("000.flac", "001.wav")]
+    assert main(["transcribe", names[0], "--model", str(sample / "model")]) == 0
+    text = capsys.readouterr().out.strip()
+    assert text
+    assert main(["transcribe", *names, "--model", str(sample / "model"), "--json"]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["text"] == text == " ".join(word["word"] for word in first["words"])
+    assert 0 < first["confidence"] <= 1
+    assert second["id"] == names[1]
+    assert "ray" not in _modules_of(["transcribe", names[0], "--model", str(sample / "model")])
+
+
+def _modules_of(arguments: list[str]) -> set[str]:
+    code = f"import sys; from jobs.__main__ import main; main({arguments!r}); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_the_others(sample, capsys):
+    names = [str(sample / "corpus" / name) for name in ("notes.wav", "missing.flac", "000.flac")]
+    assert main(["transcribe", *names, "--model", str(sample / "model")]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("000.flac: ")
+    assert "notes.wav: read: not audio" in printed.err
+    assert "missing.flac: read: missing file" in printed.err
+
+
+def test_json_is_the_last_line_of_stdout_and_equals_the_summary_file(transcribe, out):
+    code, stdout, _ = transcribe("--json")
+    assert code == 0
+    assert json.loads(stdout.splitlines()[-1]) == json.loads((out / "summary.json").read_text())
+
+
+def test_the_failure_limit_decides_the_exit_code(transcribe):
+    assert transcribe("--set", "run.max_failed_share=0.5")[0] == 0
+    code, _, stderr = transcribe("--set", "run.max_failed_share=0.1")
+    assert code == 1
+    assert "25.00%" in stderr
+
+
+def test_plan_touches_nothing(sample, out, transcribe, capsys):
+    arguments = ["plan", str(sample / "corpus/manifest.jsonl"), str(out), "--model", str(sample / "model")]
+    assert main(arguments) == 0
+    assert not out.exists()
+    assert "16" in capsys.readouterr().out
+    transcribe()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert main([*arguments, "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["committed"] == planned["units"] == find(str(out)).info()["num_units"]
+    assert planned["recordings"] == 16
+    assert list(planned["stages"]) == ["read", "encode", "decode", "score", "write"]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_status_reads_a_run_from_its_files(transcribe, out, capsys):
+    transcribe()
+    assert main(["status", str(out)]) == 0
+    assert "complete" in capsys.readouterr().out
+    next((out / "commits").iterdir()).unlink()
+    assert main(["status", str(out), "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["num_committed"] == status["num_units"] - 1
+    assert status["complete"] is False
+    assert status["driver"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--set", "encode.devise=cpu"], "did you mean encode.device?"),
+        (["--set", "encode.actors=two"], "encode.actors"),
+        (["--config", "no-such-file.toml"], "no-such-file.toml"),
+        (["--model", "no/such/model"], "no/such/model: no such directory"),
+    ],
+)
+def test_settings_that_cannot_be(transcribe, arguments, told):
+    code, stdout, stderr = transcribe(*arguments)
+    assert (code, stdout) == (2, "")
+    assert is_one_clear_line(stderr)
+    assert told in stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("nothing-here", None, "no such file"),
+        ("shard.parquet", b"not parquet", "shard.parquet: not a readable Parquet file"),
+        ("list.jsonl", b'{"audio": "a.wav"}\n{"audio": \n', "list.jsonl line 2: not JSON"),
+    ],
+)
+def test_inputs_that_cannot_be(transcribe, tmp_path, out, name, content, told):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    code, stdout, stderr = transcribe(source=tmp_path / name)
+    assert (code, stdout) == (2, "")
+    assert is_one_clear_line(stderr)
+    assert told in stderr
+    assert not (out / "run.json").exists()
+
+
+def test_a_folder_without_audio(transcribe, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/readme.txt").write_text("no audio")
+    code, _, stderr = transcribe(source=tmp_path / "docs")
+    assert code == 2
+    assert "no audio in it" in stderr
+
+
+def test_a_model_directory_without_weights(transcribe, sample, tmp_path):
+    shutil.copytree(sample / "model", tmp_path / "model")
+    (tmp_path / "model/model.safetensors").unlink()
+    code, _, stderr = transcribe("--model", str(tmp_path / "model"))
+    assert code == 2
+    assert is_one_clear_line(stderr)
+    assert "has no weights" in stderr
+
+
+def test_an_output_of_another_run(transcribe, sample):
+    transcribe()
+    code, _, stderr = transcribe(source=sample / "corpus")
+    assert code == 2
+    assert "is another run (input: " in stderr
+    assert transcribe("--overwrite", source=sample / "corpus")[0] == 0
+
+
+def test_no_permission_to_write(sample, tmp_path):
+    """Root may write anywhere, so the command gives up that right, after a first run that has imported everything."""
+    (tmp_path / "closed").mkdir(mode=0o555)
+    arguments = ["transcribe", str(sample / "corpus/manifest.jsonl"), "--model", str(sample / "model")]
+    code = f"""
+import os, sys
+from jobs.__main__ import main
+main([*{arguments!r}, {str(tmp_path / "open")!r}, "--address", "none"])
+if os.geteuid() == 0:
+    os.seteuid(65534)
+sys.exit(main([*{arguments!r}, {str(tmp_path / "closed/out")!r}, "--address", "none"]))
+"""
+    for folder in (*tmp_path.parents, sample):
+        if folder.stat().st_mode & 0o005 != 0o005:
+            folder.chmod(0o755)  # pytest's folders are their owner's alone
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert is_one_clear_line(done.stderr)
+    assert "cannot write to" in done.stderr
+    assert "ermission denied" in done.stderr
+
+
+def start(sample: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "jobs", "transcribe", str(sample / "corpus/manifest.jsonl"), str(out)),
+            *("--model", str(sample / "model"), *arguments),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("cpus", [1, 2, 4])
+def test_a_run_ends_on_a_cluster_of(cpus, sample, out):
+    """Actors that reserve every CPU leave none for tasks, and Ray then waits for ever without a word."""
+    process = start(sample, out, "--address", "local", "--set", f"run.cpus={cpus}", "--json")
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert json.loads(stdout)["complete"] is True
+    assert len(read_parts(find(str(out)))) == 16
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_so_and_can_go_on(sample, out, signum):
+    process = start(sample, out, "--address", "none", "--set", "read.unit_s=1")
+    deadline = time.monotonic() + 60
+    while not list(out.glob("commits/*.json")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signum)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1, stderr
+    assert "interrupted; what is committed is kept" in stderr
+    assert "Traceback" not in stderr
+    assert not (out / LOCK).exists()
+    process = start(sample, out, "--address", "none", "--set", "read.unit_s=1")
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert len(read_parts(find(str(out)))) == 16

@@ -1,0 +1,108 @@
+"""Carrying: Ray must change nothing but the speed, and lose nothing silently."""
+
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline import carry
+from pipeline.carry import Fault, Stage, StageError, in_process, on_ray
+from pipeline.errors import UsageError
+from pipeline.isolate import isolate
+from pipeline.records import Unit
+from pipeline.resources import Pool
+from tests.doubles import Deadly, Sum, finish, listed
+
+TASK, ACTOR = Pool(None, 1.0), Pool(1, 0.0)
+
+
+class Broken:
+    def __call__(self, unit: Unit) -> Unit:
+        if unit.id == 2:
+            raise OSError(28, "No space left on device")
+        return unit
+
+
+class NeverBuilt:
+    def __init__(self) -> None:
+        raise UsageError("no model there")
+
+
+def plan(*middle: Stage) -> list[Stage]:
+    return [Stage("read", lambda: listed, TASK), *middle, Stage("write", lambda: finish, TASK)]
+
+
+def texts(units) -> dict[str, str | None]:
+    return {recording.id: recording.text for unit in units for recording in unit.recordings}
+
+
+def test_packing_keeps_a_unit_and_copies_no_array():
+    unit = listed(Unit(3, columns=pa.table({"speaker": ["a"] * 4}), stage_s={"read": 0.5}))
+    unit.recordings[3].audio = np.arange(10_000, dtype=np.float32)
+    table = pa.concat_tables([carry._pack(Unit(1)), carry._pack(unit)])  # as a slice of a longer table
+    copy = carry._unpack(table.slice(1, 1))
+    assert isinstance(copy, Unit)
+    assert copy.columns == unit.columns
+    assert copy.stage_s == unit.stage_s
+    assert [r.id for r in copy.recordings] == [r.id for r in unit.recordings]
+    np.testing.assert_array_equal(copy.recordings[3].audio, unit.recordings[3].audio)
+    assert not copy.recordings[3].audio.flags.owndata
+
+
+@pytest.mark.ray
+def test_ray_and_this_process_agree(ray_here):
+    stages = plan(Stage("encode", Sum, ACTOR), Stage("decode", Sum, TASK))
+    here = texts(in_process(stages, [Unit(n) for n in range(9)]))
+    there = texts(on_ray(stages, [Unit(n) for n in range(9)]))
+    assert here == there
+    assert len(there) == 36
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("pool", [TASK, ACTOR])
+def test_a_fault_of_ours_stops_the_run_and_is_told(ray_here, pool):
+    """Ray Data, as it is set up here, would log the exception and drop the unit."""
+    with pytest.raises(StageError, match=r"encode failed with OSError: .*No space left on device"):
+        list(on_ray(plan(Stage("encode", Broken, pool)), [Unit(n) for n in range(4)]))
+
+
+@pytest.mark.ray
+def test_a_stage_that_cannot_be_built_is_a_usage_error_not_a_restart_loop(ray_here):
+    with pytest.raises(UsageError, match=r"^no model there$"):
+        list(on_ray(plan(Stage("encode", NeverBuilt, ACTOR)), [Unit(0)]))
+
+
+def test_a_fault_keeps_its_stage_and_trace():
+    try:
+        raise ValueError("boom")
+    except ValueError as error:
+        fault = Fault.of("encode", error)
+    with pytest.raises(StageError, match=r"encode failed with ValueError: boom"):
+        fault.throw()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("pool", [TASK, ACTOR])
+def test_an_input_that_kills_its_process_loses_its_unit_only_and_is_then_found(ray_here, tmp_path, pool):
+    """Ray Data's default is to restart and retry for ever."""
+    stages = plan(Stage("encode", partial(Deadly, "2-1", tmp_path), pool), Stage("decode", Sum, ACTOR))
+    done = {unit.id: unit for unit in on_ray(stages, [Unit(n) for n in range(4)])}
+    assert sorted(done) == [0, 1, 3]
+    assert len(list(tmp_path.iterdir())) <= 4  # bounded
+
+    unit = isolate(stages, listed(Unit(2)))
+    assert [recording.status for recording in unit.recordings] == ["ok", "failed", "ok", "ok"]
+    assert unit.recordings[1].error == "encode: killed its process"
+    assert [recording.text for recording in unit.recordings] == ["0.0", None, "4.0", "6.0"]
+
+
+@pytest.mark.ray
+def test_isolation_does_not_hide_faults_of_ours(ray_here):
+    with pytest.raises(StageError, match=r"No space left on device"):
+        isolate(plan(Stage("encode", AlwaysBroken, ACTOR)), listed(Unit(2)))
+
+
+class AlwaysBroken:
+    def __call__(self, unit: Unit) -> Unit:
+        raise OSError(28, "No space left on device")

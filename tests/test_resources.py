@@ -1,0 +1,59 @@
+"""Pool sizes: the rule that keeps small clusters from hanging must hold for every cluster."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import config as configuration
+from pipeline.errors import UsageError
+from pipeline.resources import TASK_CPUS, Node, plan_pools
+
+nodes = st.lists(st.builds(Node, st.integers(0, 128), st.integers(0, 8)), min_size=1, max_size=6).filter(
+    lambda nodes: any(node.cpus for node in nodes)
+)
+wishes = st.lists(
+    st.sampled_from(["encode.actors=1", "encode.actors=7", "encode.threads=3", "decode.actors=5", "encode.device=cpu"]),
+    max_size=3,
+)
+
+
+def place(actors: list[tuple[float, float]], nodes: list[Node]) -> list[float] | None:
+    """CPUs left on each node when actors of (cpus, gpus) are placed greedily; None where one finds no place."""
+    cpus, gpus = [float(node.cpus) for node in nodes], [float(node.gpus) for node in nodes]
+    for need_cpus, need_gpus in actors:
+        fits = [n for n in range(len(nodes)) if cpus[n] >= need_cpus and gpus[n] + 1e-9 >= need_gpus]
+        if not fits:
+            return None
+        best = max(fits, key=lambda n: cpus[n])
+        cpus[best] -= need_cpus
+        gpus[best] -= need_gpus
+    return cpus
+
+
+@given(nodes, wishes)
+def test_actors_find_a_place_and_leave_a_cpu_for_tasks(nodes, wishes):
+    pools = plan_pools(configuration.load(None, wishes), nodes)
+    actors = [(pools.encode.cpus, pools.encode.gpus)] * (pools.encode.actors or 0)
+    actors += [(pools.decode.cpus, 0.0)] * (pools.decode.actors or 0)
+    left = place(actors, nodes)
+    assert left is not None
+    assert max(left) >= TASK_CPUS
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4])
+def test_actors_of_a_small_machine_reserve_nothing(cpus):
+    """Four stages of one-CPU actors on four CPUs hang without a word."""
+    pools = plan_pools(configuration.load(), [Node(cpus, 0)])
+    assert pools.encode.cpus == pools.decode.cpus == 0
+    assert pools.encode.actors * pools.encode_threads <= cpus
+
+
+def test_every_gpu_gets_an_encoder():
+    pools = plan_pools(configuration.load(), [Node(16, 4), Node(16, 4), Node(32, 0)])
+    assert (pools.encode.actors, pools.encode.gpus) == (8, 1.0)
+    assert pools.decode.actors == 3
+
+
+def test_a_gpu_that_is_asked_for_and_absent_is_said():
+    with pytest.raises(UsageError, match=r"encode\.device = cuda"):
+        plan_pools(configuration.load(None, ["encode.device=cuda"]), [Node(4, 0)])

@@ -1,0 +1,164 @@
+"""The run directory: what counts, what is refused, what is cleaned up. No models, no Ray."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline import run as runs
+from pipeline.commit import Commit, Tally, file_name, part_name
+from pipeline.config import Config
+from pipeline.errors import UsageError
+from pipeline.read.sources import Entry, Piece
+from pipeline.records import ErrorCounts, Unit, Word
+from pipeline.run import Run
+from pipeline.store import Folder
+from pipeline.write import Writer, read_parts
+
+SETTINGS = {"input": "/audio", "encode.model": "tiny (1234)"}
+
+
+class Listed:
+    """A source of recordings that need no files."""
+
+    description = "a list"
+    schema = pa.schema([("speaker", pa.string())])
+
+    def __init__(self, num_recordings: int = 6) -> None:
+        self.num_recordings = num_recordings
+
+    def pieces(self):
+        for number in range(self.num_recordings):
+            entry = Entry(f"r{number}", f"/audio/r{number}.wav", duration_s=20.0, reference="A B")
+            entry.columns = {"speaker": f"s{number % 2}"}
+            yield Piece([entry])
+
+
+def prepared(path: Path, settings: dict[str, object] = SETTINGS) -> Run:
+    return runs.prepare(Folder(str(path)), settings, Config(), Listed)
+
+
+def finished(unit: Unit, failing: str | None = None) -> Unit:
+    for recording in unit.pending():
+        recording.text, recording.words, recording.confidence = "A", [Word("A", 0.0, 0.5, 0.75)], 0.5
+        recording.duration_s = 20.0
+        recording.word_errors, recording.char_errors = ErrorCounts(1, 0, 1, 0), ErrorCounts(1, 0, 2, 0)
+        if recording.id == failing:
+            recording.status, recording.error = "failed", "read: not audio"
+            recording.text = recording.words = recording.word_errors = recording.char_errors = None
+    return unit
+
+
+def written(run: Run, failing: str | None = None) -> None:
+    for info in run.manifest.units():
+        Writer(run)(finished(run.load(Unit(info.id)), failing))
+
+
+def test_rows_in_are_rows_out_with_their_columns(tmp_path):
+    run = prepared(tmp_path / "out")
+    written(run, failing="r3")
+    rows = read_parts(run).to_pylist()
+    assert [row["id"] for row in rows] == [f"r{n}" for n in range(6)]
+    assert [row["speaker"] for row in rows] == ["s0", "s1"] * 3
+    assert [row["status"] for row in rows] == ["ok"] * 3 + ["failed"] + ["ok"] * 2
+    assert rows[3]["error"] == "read: not audio"
+    assert rows[3]["text"] is None
+    assert rows[0]["words"] == [{"word": "A", "start_s": 0.0, "end_s": 0.5, "confidence": 0.75}]
+
+
+def test_a_part_without_a_commit_does_not_count_and_is_removed(tmp_path):
+    run = prepared(tmp_path / "out")
+    written(run)
+    (tmp_path / "out/commits" / file_name(1)).unlink()
+    (tmp_path / "out/data/.part-000002.parquet.1234").write_bytes(b"half a part")
+    assert len(read_parts(run)) < 6
+    assert [unit.id for unit in runs.pending_units(run.manifest.units(), run.commits(), False)] == [1]
+    run.sweep(run.commits())
+    left = {path.name for path in (tmp_path / "out/data").iterdir()}
+    assert left == {commit.part for commit in run.commits().values()}
+
+
+def test_the_same_unit_written_twice_is_the_same_bytes(tmp_path):
+    """A worker that was thought dead may write its unit after another has: that must change nothing."""
+    run = prepared(tmp_path / "out")
+    part = tmp_path / "out/data" / part_name(0, 0)
+    Writer(run)(finished(run.load(Unit(0))))
+    first = part.read_bytes()
+    late = run.load(Unit(0))
+    late.stage_s["encode"] = 123.0
+    Writer(run)(finished(late))
+    assert part.read_bytes() == first
+
+
+def test_retrying_keeps_what_is_finished_and_the_old_part_until_the_new_commit(tmp_path):
+    run = prepared(tmp_path / "out")
+    written(run, failing="r3")
+    (unit,) = runs.pending_units(run.manifest.units(), run.commits(), retry_failed=True)
+    loaded = run.load(unit)
+    assert [recording.id for recording in loaded.pending()] == ["r3"]
+    assert all(r.text == "A" and r.words and r.word_errors for r in loaded.recordings if r.id != "r3")
+    before = len(read_parts(run))
+    run.folder.sub("data").publish(part_name(unit.id, unit.attempt), b"killed before the commit")
+    assert len(read_parts(run)) == before
+    Writer(run)(finished(loaded))
+    assert len(read_parts(run)) == before
+    assert set(read_parts(run)["status"].to_pylist()) == {"ok"}
+    assert runs.pending_units(run.manifest.units(), run.commits(), retry_failed=True) == []
+    run.sweep(run.commits())
+    assert part_name(unit.id, 0) not in {path.name for path in (tmp_path / "out/data").iterdir()}
+
+
+def test_a_commit_survives_its_json():
+    tally = Tally(3, 2, 1, {"read: not audio": 1}, 4.5, 2, 1, ErrorCounts(1, 2, 3, 4), ErrorCounts(5, 6, 7, 8))
+    commit = Commit(7, "part-000007.parquet", 10, "ab", "cd", tally, 2, {"read": 0.5}, {"read": 0.25}, 1.5)
+    assert Commit.from_json(commit.to_json()) == commit
+
+
+def test_another_run_is_refused_naming_what_changed(tmp_path):
+    prepared(tmp_path / "out")
+    with pytest.raises(UsageError, match=r"encode\.model: tiny \(1234\) -> large \(5678\)"):
+        prepared(tmp_path / "out", {**SETTINGS, "encode.model": "large (5678)"})
+    prepared(tmp_path / "out")  # the same settings resume
+
+
+def test_a_start_that_was_killed_is_started_again(tmp_path):
+    prepared(tmp_path / "out")
+    (tmp_path / "out/run.json").unlink()
+    (tmp_path / "out/manifest/units.parquet").unlink()
+    assert prepared(tmp_path / "out").manifest.units()
+
+
+def test_foreign_files_are_neither_mixed_with_nor_deleted(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match=r"not a run and not empty.*thesis\.tex"):
+        prepared(tmp_path)
+    with pytest.raises(UsageError, match=r"nothing was deleted"):
+        runs.clear(Folder(str(tmp_path)))
+    prepared(tmp_path / "out")
+    (tmp_path / "out/notes.txt").write_text("mine")
+    runs.clear(Folder(str(tmp_path / "out")))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
+
+
+def test_the_manifest_is_frozen(tmp_path):
+    """A file added between start and resume must not shift what the units hold."""
+    run = prepared(tmp_path / "out")
+    before = [run.load(Unit(unit.id)).recordings for unit in run.manifest.units()]
+    again = runs.prepare(Folder(str(tmp_path / "out")), SETTINGS, Config(), lambda: Listed(1000))
+    assert [again.load(Unit(unit.id)).recordings for unit in again.manifest.units()] == before
+
+
+def test_no_run_there_is_said(tmp_path):
+    with pytest.raises(UsageError, match=r"no run there"):
+        runs.find(str(tmp_path))
+
+
+def test_runs_work_on_any_fsspec_store():
+    run = runs.prepare(Folder("memory://bucket/run"), SETTINGS, Config(), Listed)
+    written(run)
+    assert len(read_parts(run)) == 6
+    assert json.loads(run.folder.read("run.json"))["num_recordings"] == 6
+    run.sweep(run.commits())
+    runs.clear(run.folder)
+    assert run.folder.names() == []
