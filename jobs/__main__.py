@@ -22,23 +22,27 @@ JOBS = {
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="nightshift", description="Bulk speech transcription: audio shards in, scored Parquet out."
+        prog="nightshift",
+        description="Bulk speech transcription: audio shards in, scored Parquet out.",
+        epilog="jobs:\n" + "\n".join(f"  {name:<12}{told}" for name, told in JOBS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"nightshift {pipeline.__version__}")
-    jobs = parser.add_subparsers(dest="job", metavar="JOB", required=True)
-    chosen = _chosen(sys.argv[1:] if arguments is None else arguments)
-    for name, help_text in JOBS.items():
-        job_parser = jobs.add_parser(name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.")
-        if name == chosen:  # the others are not imported: torch alone takes a second
-            module = importlib.import_module(f"jobs.{name}")
-            module.add_arguments(job_parser)
-            job_parser.set_defaults(run=module.run)
-    options = parser.parse_args(arguments)
+    parser.add_argument("job", metavar="JOB", choices=JOBS, help="what to do; nightshift JOB --help tells more")
+    parser.add_argument("arguments", metavar="...", nargs=argparse.REMAINDER, help="the job's own arguments")
+    chosen = parser.parse_args(arguments)
+    job = importlib.import_module(f"jobs.{chosen.job}")
+    job_parser = argparse.ArgumentParser(prog=f"nightshift {chosen.job}", description=job.__doc__)
+    job.add_arguments(job_parser)
+    options = job_parser.parse_intermixed_args(chosen.arguments)  # flags may stand between INPUT and OUTPUT
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return int(options.run(options))
+        return int(job.run(options))
     except UsageError as error:
         print(f"nightshift: {error}", file=sys.stderr)
+        return 2
+    except PermissionError as error:
+        print(f"nightshift: {error.filename}: permission denied", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("nightshift: interrupted; what is committed is kept, and the same command goes on", file=sys.stderr)
@@ -46,10 +50,6 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left, as `head` does
         return 1
-
-
-def _chosen(arguments: list[str]) -> str | None:
-    return next((argument for argument in arguments if not argument.startswith("-")), None)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -66,6 +66,7 @@ def write_model(directory: Path, config: dict[str, object] | None = None) -> Non
 
     directory.mkdir(parents=True, exist_ok=True)
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    (directory / "model.safetensors").chmod(0o644)  # save_file leaves it to its owner alone
     _write_json(directory / "config.json", config)
     _write_json(directory / "vocab.json", {label: number for number, label in enumerate(LABELS)})
     _write_json(directory / "tokenizer_config.json", {"tokenizer_class": "Wav2Vec2CTCTokenizer"})

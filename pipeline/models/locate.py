@@ -36,8 +36,11 @@ def fingerprint(directory: Path) -> str:
     for pattern in WANTED:
         for path in sorted(directory.glob(pattern)):
             digest.update(path.name.encode())
-            with open(path, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            try:
+                with open(path, "rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError as error:
+                raise UsageError(f"model {path}: {error.strerror}") from error
     return digest.hexdigest()[:16]
 
 

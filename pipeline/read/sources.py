@@ -95,6 +95,11 @@ def open_source(url: str, config: ReadConfig) -> Source:
     return _of_files(url, files, posixpath.dirname(path), [info], config)
 
 
+def _is_file(files: Any, info: dict[str, Any]) -> bool:
+    """Files and links to them; broken links too, so that they become failed rows. Linked folders are not followed."""
+    return bool(info["type"] == "file" or (info.get("islink") and not files.isdir(info["name"])))
+
+
 def _is_text(name: str) -> bool:
     """Whether a file name can be written to the manifest; names in another encoding carry lone surrogates."""
     try:
@@ -109,7 +114,7 @@ def is_audio(path: str) -> bool:
 
 
 def _of_files(url: str, files: Any, root: str, infos: Iterable[dict[str, Any]], config: ReadConfig) -> Source:
-    listed = sorted((info["name"], info["size"]) for info in infos if info["type"] == "file")
+    listed = sorted((info["name"], info["size"]) for info in infos if _is_file(files, info))
     visible = [(name, size) for name, size in listed if not posixpath.basename(name).startswith((".", "_"))]
     if unnamed := next((name for name, _ in visible if not _is_text(name)), None):
         raise UsageError(f"{unnamed.encode('utf-8', 'replace').decode()}: its name is not UTF-8; rename it")

@@ -178,7 +178,7 @@ if os.geteuid() == 0:
     os.seteuid(65534)
 sys.exit(main([*{arguments!r}, {str(tmp_path / "closed/out")!r}, "--address", "none"]))
 """
-    for folder in (*tmp_path.parents, sample):
+    for folder in (tmp_path, *tmp_path.parents, sample):
         if folder.stat().st_mode & 0o005 != 0o005:
             folder.chmod(0o755)  # pytest's folders are their owner's alone
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

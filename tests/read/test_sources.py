@@ -78,11 +78,13 @@ def test_brackets_in_a_name_that_exists_are_no_pattern(tmp_path: Path) -> None:
     assert [entry.id for entry in entries(tmp_path / "take [1]" / "a.wav")] == ["a.wav"]
 
 
-def test_linked_files_are_listed_and_broken_links_are_not(tmp_path: Path) -> None:
+def test_a_link_is_a_recording_and_a_broken_one_is_not_lost(tmp_path: Path) -> None:
     touch(tmp_path, "elsewhere/1.wav", "in/2.wav")
     (tmp_path / "in" / "link.wav").symlink_to(tmp_path / "elsewhere" / "1.wav")
     (tmp_path / "in" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
-    assert [entry.id for entry in entries(tmp_path / "in")] == ["2.wav", "link.wav"]
+    (tmp_path / "in" / "loop").symlink_to(tmp_path)
+    assert [entry.id for entry in entries(tmp_path / "in")] == ["2.wav", "gone.wav", "link.wav"]
+    assert [entry.id for entry in entries(tmp_path / "in" / "l*.wav")] == ["link.wav"]
 
 
 def test_a_name_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
@@ -102,10 +104,17 @@ def test_files_in_a_store_keep_their_protocol(memory: Any) -> None:
 # JSON lines
 
 
-@pytest.mark.parametrize("path", ["audio_filepath", "audio", "path", "uri", "file", "wav"])
-@pytest.mark.parametrize("name", ["id", "utt_id", "utterance_id", "key"])
-@pytest.mark.parametrize("reference", ["reference", "text", "transcript", "transcription", "sentence"])
-@pytest.mark.parametrize("duration", ["duration", "duration_s"])
+@pytest.mark.parametrize(
+    ("path", "name", "reference", "duration"),
+    [
+        ("audio_filepath", "id", "reference", "duration"),
+        ("audio", "utt_id", "text", "duration_s"),
+        ("path", "utterance_id", "transcript", "duration"),
+        ("uri", "key", "transcription", "duration"),
+        ("file", "id", "sentence", "duration"),
+        ("wav", "id", "text", "duration"),
+    ],
+)
 def test_the_usual_names_are_understood(tmp_path: Path, path: str, name: str, reference: str, duration: str) -> None:
     manifest = lines(tmp_path / "m.jsonl", {path: "a.wav", name: 7, reference: "HELLO", duration: 2, "speaker": "x"})
     [found] = entries(manifest)

@@ -1,0 +1,50 @@
+# The set-up is part of every target: each makes .venv if it is not there, and none needs another first.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := build/demo
+
+.PHONY: help demo test test-slow bench lint decoders clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/installed ## set up, then transcribe the bundled sample corpus and score it
+	$(BIN)/python -m pipeline.demo.sample $(DEMO)
+	$(BIN)/nightshift transcribe $(DEMO)/corpus/manifest.jsonl $(DEMO)/run --model $(DEMO)/model --overwrite
+	@$(BIN)/nightshift transcribe $(DEMO)/corpus/002.mp3 --model $(DEMO)/model
+	@$(BIN)/python -c "import kenlm" 2>/dev/null || \
+		echo "Not installed: kenlm, which this demo does not need; 'make decoders' builds it with a C++ compiler."
+
+test: .venv/installed-dev ## set up, then run the tests, about six minutes
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/installed-dev ## the tests that take longer still
+	$(BIN)/python -m pytest -m slow
+
+bench: .venv/installed ## a whole run of 2,000 recordings, and the framework's share of its time
+	$(BIN)/nightshift bench run
+
+lint: .venv/installed-dev ## ruff and the type checker
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+decoders: .venv/installed ## build kenlm and install pyctcdecode, decoders that nothing depends on
+	@$(BIN)/pip install --quiet "kenlm>=0.3" || \
+		echo "kenlm was not installed: building it needs a C++ compiler and CMake. All else works without it."
+	@# Without its own pins: its numpy<2 is not meant, and breaks pandas 3 and pyarrow 26.
+	@$(BIN)/pip install --quiet --no-deps "pyctcdecode==0.5.0" pygtrie
+
+clean: ## remove .venv and what the targets made
+	rm -rf .venv build *.egg-info
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	@touch $@

@@ -1,0 +1,132 @@
+"""`nightshift bench run`: a whole run over made-up recordings, and how much of it is the framework's own."""
+
+import argparse
+import json
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jobs import show
+from pipeline import config as configuration
+from pipeline.progress import clock
+
+# What a run is for; the rest of its time is the framework's: starting, carrying, scoring, writing, waiting.
+WORK = ("read", "encode", "decode")
+SAMPLE_EVERY_S = 0.25
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=["run"], metavar="WHAT", help="run: a whole run through Ray")
+    parser.add_argument("--num-recordings", type=int, default=2000, metavar="N", help="default 2000")
+    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of each recording; default 5")
+    parser.add_argument("--model", metavar="DIR", help="default: a small model with random weights")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides")
+    parser.add_argument("--json", action="store_true", help="only the JSON object that is the last line anyway")
+
+
+def run(options: argparse.Namespace) -> int:
+    from pipeline.drive import Request, drive
+    from pipeline.progress import Progress
+
+    with tempfile.TemporaryDirectory(prefix="nightshift-bench-") as folder:
+        corpus, model = Path(folder) / "corpus", Path(options.model or f"{folder}/model")
+        _make(corpus, model, options)
+        config = configuration.load(None, [f'encode.model="{model}"', *options.overrides])
+        _forget_peak()
+        began = time.monotonic()
+        with _peak_of_object_store() as store_bytes, Progress(config.run.log_every_s) as progress:
+            result = drive(Request(str(corpus), f"{folder}/run", config), progress)
+        wall_s = time.monotonic() - began
+        figures = {
+            "recordings": result.tally.num_ok,
+            "audio_s": result.tally.audio_s,
+            "cpus": config.run.cpus or len(os.sched_getaffinity(0)),
+            "wall_s": wall_s,
+            "stage_s": result.stage_s,
+            "stage_cpu_s": result.stage_cpu_s,
+            "driver_peak_bytes": _peak_bytes(),
+            "object_store_peak_bytes": max(store_bytes, default=0),
+        }
+    figures["framework_share"] = _framework_share(figures)
+    if not options.json:
+        _print(figures)
+    print(json.dumps(figures))
+    return 0 if result.complete else 1
+
+
+def _make(corpus: Path, model: Path, options: argparse.Namespace) -> None:
+    """Fifty different recordings, copied until there are enough."""
+    import numpy as np
+    import soundfile
+
+    from pipeline.demo.sample import babble, write_model
+
+    if options.model is None:
+        write_model(model)
+    corpus.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(options.num_recordings):
+        path = corpus / f"{number:06d}.flac"
+        if number < 50:
+            soundfile.write(path, babble(rng, options.seconds, 16_000), 16_000)
+        else:
+            path.write_bytes((corpus / f"{number % 50:06d}.flac").read_bytes())
+
+
+def _framework_share(figures: dict) -> float:
+    """The share of all CPUs' time that was not spent reading, encoding or decoding: idling counts as overhead."""
+    work = sum(figures["stage_cpu_s"].get(stage, 0.0) for stage in WORK)
+    return 1 - work / (figures["wall_s"] * figures["cpus"])
+
+
+def _print(figures: dict) -> None:
+    wall_s = figures["wall_s"]
+    rows = [
+        ("recordings", f"{figures['recordings']:,}, {figures['audio_s'] / 3600:.2f} h of audio"),
+        ("time in all", f"{clock(wall_s)} on {figures['cpus']} CPUs, {figures['audio_s'] / wall_s:,.0f} times real time"),
+    ]
+    for stage, seconds in figures["stage_s"].items():
+        rows.append((f"  {stage}", f"{seconds:.1f} s, of them {figures['stage_cpu_s'][stage]:.1f} s of CPU"))
+    rows += [
+        ("framework's own share", f"{figures['framework_share']:.0%} of all CPUs' time"),
+        ("driver, peak memory", f"{figures['driver_peak_bytes'] / 2**20:,.0f} MiB"),
+        ("object store, peak", f"{figures['object_store_peak_bytes'] / 2**20:,.0f} MiB"),
+    ]
+    show.table(rows)
+
+
+@contextmanager
+def _peak_of_object_store() -> Iterator[list[int]]:
+    """Samples of the bytes in Ray's object store, taken while the block runs."""
+    import ray
+    from ray._private import internal_api  # no public call gives these figures
+
+    samples: list[int] = []
+    done = threading.Event()
+
+    def sample() -> None:
+        while not done.wait(SAMPLE_EVERY_S):
+            if ray.is_initialized():
+                state = internal_api.get_state_from_address(ray.get_runtime_context().gcs_address)
+                samples.append(internal_api.get_memory_info_reply(state).store_stats.object_store_bytes_used)
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    yield samples
+    done.set()
+    thread.join()
+
+
+def _forget_peak() -> None:
+    """Start the peak memory of this process afresh (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_bytes() -> int:
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(match[1]) * 1024 if match else 0

@@ -1,0 +1,71 @@
+"""The row on its way to a part and back: an attempt that keeps what an earlier one finished must not change it."""
+
+import pickle
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import RecordingError
+from pipeline.records import ErrorCounts, Recording, Unit, Word, from_table, to_table
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+SINGLE = st.floats(0, 1e6, width=32)  # what the schema keeps of times and confidences
+COUNTS = st.builds(ErrorCounts, *[st.integers(0, 2**31 - 1)] * 4)
+RECORDINGS = st.builds(
+    Recording,
+    id=TEXT,
+    uri=TEXT,
+    row=st.none() | st.integers(0, 2**63 - 1),
+    reference=st.none() | TEXT,
+    duration_s=st.none() | st.floats(0, 1e9),
+    text=st.none() | TEXT,
+    words=st.none() | st.lists(st.builds(Word, TEXT, SINGLE, SINGLE, SINGLE), max_size=3),
+    confidence=st.none() | SINGLE,
+    word_errors=st.none() | COUNTS,
+    char_errors=st.none() | COUNTS,
+    status=st.sampled_from(["ok", "failed"]),
+    error=st.none() | TEXT,
+    error_detail=st.none() | TEXT,
+)
+
+
+@given(st.lists(RECORDINGS, max_size=4))
+def test_what_is_written_is_what_comes_back(recordings: list[Recording]) -> None:
+    assert from_table(to_table(recordings)) == recordings
+
+
+@given(COUNTS, COUNTS)
+def test_counts_of_parts_add_up_to_counts_of_the_whole(one: ErrorCounts, other: ErrorCounts) -> None:
+    both = one + other
+    assert both.num_errors == one.num_errors + other.num_errors
+    assert both.num_reference == one.num_reference + other.num_reference
+    assert (both.rate is None) == (both.num_reference == 0)
+
+
+def test_a_failure_row_holds_nothing_half_done() -> None:
+    """A text beside status failed would be counted by whoever reads the column alone."""
+    row = Recording("a", "a.wav", reference="HELLO", audio=np.zeros(1, np.float32), duration_s=1.0)
+    row.text, row.words, row.confidence, row.frame_s = "HELLO", [Word("HELLO", 0, 1, 1)], 0.5, 0.02
+    row.word_errors = row.char_errors = ErrorCounts(1)
+    row.fail("decode", RecordingError("a reason", "a detail"))
+    assert row == Recording(
+        *("a", "a.wav"),
+        reference="HELLO",
+        duration_s=1.0,
+        status="failed",
+        error="decode: a reason",
+        error_detail="a detail",
+    )
+
+
+def test_finishing_a_unit_leaves_its_failures_failed() -> None:
+    unit = Unit(0, [Recording("a", "a"), Recording("b", "b", status="failed"), Recording("c", "c", status="ok")])
+    assert [recording.id for recording in unit.pending()] == ["a"]
+    unit.finish()
+    assert [recording.status for recording in unit.recordings] == ["ok", "failed", "ok"]
+
+
+def test_a_reason_survives_the_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(RecordingError("a reason", "a detail")))
+    assert (error.reason, error.detail) == ("a reason", "a detail")

@@ -1,0 +1,100 @@
+"""Vocabularies as transformers' own tokenizer writes them, and refusals that name what is wrong with a directory."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import Wav2Vec2CTCTokenizer
+
+from pipeline.errors import UsageError
+from pipeline.text.vocabulary import Vocabulary
+
+USUAL = ("<pad>", "<s>", "</s>", "<unk>", "|", "A", "B")
+ODD = ("b", "a", "[PAD]", "_", "[UNK]", "é")
+
+
+def saved(directory: Path, labels: tuple[str, ...], **options: Any) -> tuple[Vocabulary, Wav2Vec2CTCTokenizer]:
+    """A directory that transformers wrote, as we read it and as it does."""
+    first = directory / "first.json"
+    first.write_text(json.dumps({label: number for number, label in enumerate(labels)}))
+    tokenizer = Wav2Vec2CTCTokenizer(str(first), **options)
+    tokenizer.save_pretrained(directory / "saved")
+    return Vocabulary.from_pretrained(directory / "saved"), tokenizer
+
+
+@pytest.mark.parametrize(
+    ("labels", "options"),
+    [
+        (USUAL, {}),
+        (USUAL, {"do_lower_case": True}),
+        (ODD, {"pad_token": "[PAD]", "unk_token": "[UNK]", "word_delimiter_token": "_"}),
+        (ODD, {"pad_token": "[PAD]", "unk_token": "[UNK]", "word_delimiter_token": "_", "bos_token": "b"}),
+        (("[PAD]", " ", "a"), {"pad_token": "[PAD]", "word_delimiter_token": " "}),
+    ],
+)
+def test_labels_and_their_roles_are_those_of_transformers(
+    tmp_path: Path, labels: tuple[str, ...], options: dict[str, Any]
+) -> None:
+    ours, theirs = saved(tmp_path, labels, **options)
+    assert ours.labels == tuple(theirs.convert_ids_to_tokens(range(len(theirs))))
+    assert ours.labels[: len(labels)] == labels
+    assert ours.blank == theirs.pad_token_id
+    assert ours.delimiter == theirs.word_delimiter_token_id
+    assert ours.silent == {theirs.pad_token_id, theirs.bos_token_id, theirs.eos_token_id, theirs.unk_token_id}
+    assert ours.lower_case == theirs.do_lower_case
+
+
+def test_a_script_without_word_delimiter_has_none(tmp_path: Path) -> None:
+    ours, _ = saved(tmp_path, ("<pad>", "中", "文"))
+    assert ours.delimiter is None
+
+
+def test_older_layouts_keep_special_tokens_as_objects_in_a_file_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "vocab.json").write_text(json.dumps({label: number for number, label in enumerate(ODD)}))
+    (tmp_path / "special_tokens_map.json").write_text(
+        json.dumps({"pad_token": {"content": "[PAD]", "lstrip": False}, "unk_token": "[UNK]"})
+    )
+    (tmp_path / "tokenizer_config.json").write_text('{"word_delimiter_token": "_", "bos_token": null}')
+    ours = Vocabulary.from_pretrained(tmp_path)
+    assert (ours.blank, ours.delimiter, ours.silent) == (2, 3, {2, 4})
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "no vocab.json"),
+        ({"vocab.json": "{"}, "vocab.json: not JSON"),
+        ({"vocab.json": b"\xff"}, "vocab.json: not JSON"),
+        ({"vocab.json": "[]"}, "vocab.json: not a JSON object"),
+        ({"vocab.json": "{}"}, "the padding token <pad>"),
+        ({"vocab.json": '{"a": 0}'}, "the padding token <pad>"),
+        ({"vocab.json": '{"<pad>": 0, "a": 0}'}, "'<pad>' and 'a' share the id 0"),
+        ({"vocab.json": '{"<pad>": 0, "a": 2}'}, "no label has the id 1"),
+        ({"vocab.json": '{"<pad>": -1, "a": 0}'}, "no label has the id 1"),
+        ({"vocab.json": '{"<pad>": "0"}'}, "the id of '<pad>' is not a number"),
+        ({"vocab.json": '{"eng": {"a": 0}, "deu": {"a": 0}}'}, "a vocabulary per language (eng, deu, ...)"),
+        (
+            {"vocab.json": '{"<pad>": 0}', "tokenizer_config.json": '{"tokenizer_class": "WhisperTokenizer"}'},
+            "tokenizer WhisperTokenizer",
+        ),
+        ({"vocab.json": '{"<pad>": 0}', "tokenizer_config.json": "{"}, "tokenizer_config.json: not JSON"),
+        ({"vocab.json": '{"<pad>": 0}', "added_tokens.json": '{"x": 2}'}, "no label has the id 1"),
+    ],
+)
+def test_a_directory_that_would_shift_letters_is_refused_by_name(
+    tmp_path: Path, files: dict[str, str | bytes], message: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UsageError) as caught:
+        Vocabulary.from_pretrained(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_vocabulary_of_another_width_than_the_head_is_refused() -> None:
+    vocabulary = Vocabulary(USUAL, blank=0, delimiter=4, silent=frozenset({0}))
+    vocabulary.check_width(len(USUAL))
+    with pytest.raises(UsageError, match="head has 8 outputs but its vocabulary 7 labels"):
+        vocabulary.check_width(8)
