@@ -4,12 +4,14 @@ import argparse
 import json
 import os
 import re
+import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from jobs import show
 from pipeline import config as configuration
@@ -18,6 +20,7 @@ from pipeline.progress import clock
 # What a run is for; the rest of its time is the framework's: starting, carrying, scoring, writing, waiting.
 WORK = ("read", "encode", "decode")
 SAMPLE_EVERY_S = 0.25
+SHARED_MEMORY = "/dev/shm"  # where Ray keeps its object store
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
             "stage_s": result.stage_s,
             "stage_cpu_s": result.stage_cpu_s,
             "driver_peak_bytes": _peak_bytes(),
-            "object_store_peak_bytes": max(store_bytes, default=0),
+            "object_store_peak_bytes": max(store_bytes),
         }
     figures["framework_share"] = _framework_share(figures)
     if not options.json:
@@ -78,17 +81,20 @@ def _make(corpus: Path, model: Path, options: argparse.Namespace) -> None:
             path.write_bytes((corpus / f"{number % 50:06d}.flac").read_bytes())
 
 
-def _framework_share(figures: dict) -> float:
+def _framework_share(figures: dict[str, Any]) -> float:
     """The share of all CPUs' time that was not spent reading, encoding or decoding: idling counts as overhead."""
     work = sum(figures["stage_cpu_s"].get(stage, 0.0) for stage in WORK)
-    return 1 - work / (figures["wall_s"] * figures["cpus"])
+    return float(1 - work / (figures["wall_s"] * figures["cpus"]))
 
 
-def _print(figures: dict) -> None:
+def _print(figures: dict[str, Any]) -> None:
     wall_s = figures["wall_s"]
     rows = [
         ("recordings", f"{figures['recordings']:,}, {figures['audio_s'] / 3600:.2f} h of audio"),
-        ("time in all", f"{clock(wall_s)} on {figures['cpus']} CPUs, {figures['audio_s'] / wall_s:,.0f} times real time"),
+        (
+            "time in all",
+            f"{clock(wall_s)} on {figures['cpus']} CPUs, {figures['audio_s'] / wall_s:,.0f} times real time",
+        ),
     ]
     for stage, seconds in figures["stage_s"].items():
         rows.append((f"  {stage}", f"{seconds:.1f} s, of them {figures['stage_cpu_s'][stage]:.1f} s of CPU"))
@@ -102,18 +108,12 @@ def _print(figures: dict) -> None:
 
 @contextmanager
 def _peak_of_object_store() -> Iterator[list[int]]:
-    """Samples of the bytes in Ray's object store, taken while the block runs."""
-    import ray
-    from ray._private import internal_api  # no public call gives these figures
-
-    samples: list[int] = []
-    done = threading.Event()
+    """Samples of the shared memory that Ray's object store has touched since the block began."""
+    before, samples, done = shutil.disk_usage(SHARED_MEMORY).used, [0], threading.Event()
 
     def sample() -> None:
         while not done.wait(SAMPLE_EVERY_S):
-            if ray.is_initialized():
-                state = internal_api.get_state_from_address(ray.get_runtime_context().gcs_address)
-                samples.append(internal_api.get_memory_info_reply(state).store_stats.object_store_bytes_used)
+            samples.append(shutil.disk_usage(SHARED_MEMORY).used - before)
 
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()

@@ -23,6 +23,8 @@ from pipeline.resources import Pools, plan_pools, this_machine
 from pipeline.run import Run
 from pipeline.session import ray_session
 from pipeline.store import Folder
+from pipeline.text.features import FeatureExtractor
+from pipeline.text.vocabulary import Vocabulary
 
 PASSES = 2  # over units that did not come back, before their recordings are tried one by one
 
@@ -41,8 +43,11 @@ class Request:
 
 
 def settings_of(request: Request) -> dict[str, object]:
-    """What the run's results will depend on; reads the whole model once."""
-    model_hash = locate.fingerprint(locate.locate(request.config.encode.model))
+    """What the run's results will depend on; reads the model's files once, and so finds most of what they lack."""
+    directory = locate.locate(request.config.encode.model)
+    model_hash = locate.fingerprint(directory)
+    FeatureExtractor.from_pretrained(directory)
+    Vocabulary.from_pretrained(directory)
     return runs.settings_of(request.config, store.absolute(request.source), model_hash)
 
 

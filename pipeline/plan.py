@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from pipeline.carry import Stage
-from pipeline.config import Config
+from pipeline.carry import RunStage, Stage
+from pipeline.config import Config, EncodeConfig
 from pipeline.decode.greedy import GreedyDecoder
-from pipeline.encode import Encoder
 from pipeline.models.locate import locate
 from pipeline.read.reader import Reader
 from pipeline.records import Unit
@@ -28,7 +27,7 @@ def transcription(config: Config, run: Run, pools: Pools) -> list[Stage]:
     encode = replace(config.encode, threads=pools.encode_threads)
     return [
         Stage("read", partial(Reader, config.read, run.load), pools.tasks),  # manifest rows -> 16 kHz mono audio
-        Stage("encode", partial(Encoder, encode), pools.encode),  # audio -> emissions: log-probs per frame
+        Stage("encode", partial(encoder, encode), pools.encode),  # audio -> emissions: log-probs per frame
         Stage("decode", partial(GreedyDecoder, vocabulary), pools.decode),  # emissions -> text, words, confidences
         Stage("score", lambda: score, pools.tasks),  # text and reference -> error counts
         Stage("write", partial(Writer, run), pools.tasks),  # recordings -> a part, then its commit
@@ -40,6 +39,13 @@ def texts(config: Config, pools: Pools, load: Callable[[Unit], Unit]) -> list[St
     vocabulary = Vocabulary.from_pretrained(locate(config.encode.model))
     return [
         Stage("read", partial(Reader, config.read, load), pools.tasks),
-        Stage("encode", partial(Encoder, config.encode), pools.encode),
+        Stage("encode", partial(encoder, config.encode), pools.encode),
         Stage("decode", partial(GreedyDecoder, vocabulary), pools.decode),
     ]
+
+
+def encoder(config: EncodeConfig) -> RunStage:
+    """Imported where it runs: torch takes a second and 200 MB, and of all processes only encoders need it."""
+    from pipeline.encode import Encoder
+
+    return Encoder(config)

@@ -27,7 +27,7 @@ def locate(url: str) -> tuple[Any, str]:
     protocol, path = fsspec.core.split_protocol(url)
     try:
         files = filesystem(protocol or "file")
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, TypeError, OSError) as error:  # the last two: a protocol inside another's file
         raise UsageError(f"{url}: {error}") from error
     return files, files._strip_protocol(url if protocol else path)
 

@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+# No deadlines: a busy machine is no fault of the code, and the first example pays for the imports.
+hypothesis.settings.register_profile("nightshift", deadline=None)
+hypothesis.settings.load_profile("nightshift")
 
 
 @pytest.fixture(scope="session")

@@ -19,14 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
-
-# In order of preference: safetensors first, because reading it cannot run code.
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+from pipeline.models.locate import WEIGHT_FILES
 
 # The endings that torch's two weight-norm implementations give to the gain and the direction of one weight.
 WEIGHT_NORM_ENDINGS = (

@@ -12,6 +12,13 @@ from pathlib import Path
 from pipeline import store
 from pipeline.errors import UsageError
 
+# In order of preference: safetensors first, because reading it cannot run code.
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 # What an encoder, its features and its vocabulary are read from; other frameworks' weights stay behind.
 WANTED = ("*.json", "*.safetensors", "pytorch_model*.bin")
 
@@ -31,7 +38,9 @@ def locate(name: str) -> Path:
 
 
 def fingerprint(directory: Path) -> str:
-    """A hash of everything in the checkpoint that the transcripts depend on."""
+    """A hash of everything in the checkpoint that the transcripts depend on; the first to notice missing weights."""
+    if not any((directory / name).exists() for name in WEIGHT_FILES):
+        raise UsageError(f"model {directory} has no weights: looked for {', '.join(WEIGHT_FILES)}")
     digest = hashlib.sha256()
     for pattern in WANTED:
         for path in sorted(directory.glob(pattern)):

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models.checkpoint import CheckpointError, NameTable, load_into, read_config, read_weights
+from pipeline.models.tiling import TILE_FRAMES, tiled
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -266,7 +267,9 @@ class Wav2Vec2Model(nn.Module):
             raise ValueError(f"input_values must be (recordings, samples), not {tuple(input_values.shape)}")
         if (num_samples := input_values.shape[1]) < (needed := self.config.min_samples):
             raise ValueError(f"a recording of {num_samples} samples is too short: one frame takes {needed}")
-        features: Tensor = self.feature_extractor(input_values)  # (B, T, C)
+        is_long = self.config.num_frames(num_samples) > TILE_FRAMES
+        front_end = partial(tiled, self.feature_extractor) if is_long else self.feature_extractor
+        features: Tensor = front_end(input_values)  # (B, T, C)
         x: Tensor = self.feature_projection(features)  # (B, T, D)
         x = self.encoder(x)  # (B, T, D)
         return x

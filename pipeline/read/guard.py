@@ -117,6 +117,7 @@ def _serve(max_memory_gb: float, timeout_s: float, decode: Decode) -> None:
     limit = int(max_memory_gb * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a parent that is gone wants no answer, and no traceback
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not reach the answers
     while len(header := requests.read(_REQUEST.size)) == _REQUEST.size:

@@ -49,8 +49,12 @@ class Vocabulary:
         )
 
     def check_width(self, width: int) -> None:
-        """A vocabulary that does not fit the head would shift or lose letters silently."""
-        if width != len(self.labels):
+        """A vocabulary that does not fit the head would shift or lose letters silently.
+
+        Sentence marks beyond the head do no harm: a tokenizer adds them where a vocabulary has none.
+        """
+        beyond = set(range(width, len(self.labels)))
+        if width > len(self.labels) or not beyond <= self.silent - {self.blank}:
             raise UsageError(f"the model's head has {width} outputs but its vocabulary {len(self.labels)} labels")
 
 

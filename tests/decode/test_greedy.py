@@ -93,7 +93,7 @@ def test_words_lie_in_the_recording_one_after_the_other(path: list[int]) -> None
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("HHEEL-LLO ALL-LL", "HELLO ALLL"),
+        ("HHEEL-LLO ALL--LL", "HELLO ALL"),
         ("HEL-LO AL-L", "HELLO ALL"),
         ("HELLO", "HELO"),  # a double letter needs a blank between
         (" - HA -- ", "HA"),

@@ -1,7 +1,6 @@
 """The commands as they are typed: results on stdout, one clear line for what cannot be done, exit codes."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -149,13 +148,14 @@ def test_a_folder_without_audio(transcribe, tmp_path):
     assert "no audio in it" in stderr
 
 
-def test_a_model_directory_without_weights(transcribe, sample, tmp_path):
+def test_a_model_directory_without_weights(transcribe, sample, tmp_path, out):
     shutil.copytree(sample / "model", tmp_path / "model")
     (tmp_path / "model/model.safetensors").unlink()
     code, _, stderr = transcribe("--model", str(tmp_path / "model"))
     assert code == 2
     assert is_one_clear_line(stderr)
     assert "has no weights" in stderr
+    assert not out.exists()  # so that the same command works once the weights are there
 
 
 def test_an_output_of_another_run(transcribe, sample):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,10 @@ def decode(data: bytes, max_duration_s: float) -> npt.NDArray[np.float32]:
             KEEP.append(np.zeros(2**20))
     elif order == "claim":
         np.zeros(2**45)
+    elif order == "wait":
+        time.sleep(0.5)
+    elif order == "work":
+        np.zeros(2**25)  # a quarter of the memory: an honest recording's share
     elif order == "print":
         print("a line on stdout", flush=True)
         os.write(1, b"another one, as a C library would")

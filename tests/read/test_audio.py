@@ -3,6 +3,7 @@
 It does not know perceptual quality: a lossy codec is held to the frequency and the length, a lossless one to the wave.
 """
 
+import contextlib
 import io
 import struct
 import tracemalloc
@@ -113,9 +114,7 @@ WAV = encode(tone(16_000, 0.1), 16_000)
         pytest.param(WAV[:36], "damaged audio", id="a WAV header alone"),
         pytest.param(encode(tone(16_000, 0), 16_000), "no samples", id="WAV without samples"),
         pytest.param(encode(tone(48_000, 1e-4)[:1], 48_000), "no samples", id="less than a sample at 16 kHz"),
-        pytest.param(
-            encode(np.array([0, np.nan]), 16_000, subtype="FLOAT"), "samples that are not numbers", id="NaN"
-        ),
+        pytest.param(encode(np.array([0, np.nan]), 16_000, subtype="FLOAT"), "samples that are not numbers", id="NaN"),
         pytest.param(
             encode(np.array([0, np.inf]), 16_000, subtype="FLOAT"), "samples that are not numbers", id="infinity"
         ),
@@ -141,21 +140,20 @@ def test_a_recording_over_the_limit_fails_and_one_at_the_limit_does_not() -> Non
     assert len(decode(encode(tone(8_000, 1.0), 8_000), 1.0)) == 16_000
 
 
-def test_a_header_that_claims_terabytes_costs_no_memory() -> None:
-    """An `au` file whose header says a gigabyte, and a 64-bit WAV that says 2**42 bytes."""
-    au = b".snd" + struct.pack(">5I", 24, 2**30, 3, 16_000, 1) + bytes(100)
-    wave = bytearray(encode(tone(16_000, 0.1), 16_000, "RF64"))
-    struct.pack_into("<QQQ", wave, 20, 2**42, 2**42, 2**41)  # the sizes of the ds64 chunk: file, data, samples
-    for data in (au, bytes(wave)):
-        tracemalloc.start()
-        try:
-            assert len(decode(data, LIMIT_S)) <= 1_600  # what is really there
-        except RecordingError as error:
-            assert error.reason in ("no samples", "damaged audio", "longer than 600 s (read.max_duration_s)")
-        finally:
-            _, peak = tracemalloc.get_traced_memory()
-            tracemalloc.stop()
-        assert peak < 2**20
+@pytest.mark.parametrize("container", ["AU", "RF64"])
+def test_a_header_that_claims_terabytes_costs_no_memory(container: str) -> None:
+    data = bytearray(encode(tone(16_000, 0.1), 16_000, container))
+    if container == "AU":
+        struct.pack_into(">I", data, 8, 2**31 - 1)  # all that its 32 bits can say
+    else:
+        struct.pack_into("<QQQ", data, 20, 2**42, 2**42, 2**41)  # bytes of the file, bytes of audio, samples
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(RecordingError):
+            assert len(decode(bytes(data), LIMIT_S)) <= 1_600  # what is really there
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_details_are_the_same_on_every_run() -> None:

@@ -62,7 +62,7 @@ def test_a_decoder_that_misbehaves_costs_its_recording_and_no_other(
     told, told_detail = fails(guard, order)
     assert told == reason
     assert (told_detail or "").startswith(detail or "")
-    assert len(guard.decode(b"", 1.0)) == 1
+    assert len(guard.decode(b"work", 1.0)) == 1
 
 
 def test_what_a_library_prints_is_not_taken_for_samples(guard: Guard) -> None:
@@ -97,9 +97,9 @@ def test_credentials_of_the_parent_stay_with_the_parent(monkeypatch: pytest.Monk
     assert "hunter2" not in environment
 
 
-@pytest.mark.parametrize("order", ["", "loop"])
+@pytest.mark.parametrize("order", ["", "wait", "loop"])
 def test_the_child_ends_with_its_parent(order: str) -> None:
-    """A killed worker must leave nothing behind, not even where its decoder was in an endless loop."""
+    """A killed worker leaves nothing behind, no traceback and no process, not even one in an endless loop."""
     script = f"""
 import time
 from pipeline.read.guard import Guard
@@ -109,9 +109,10 @@ if {order!r}:
     guard.decode({order.encode()!r}, 1.0)
 time.sleep(60)
 """
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert parent.stdout is not None
+        assert parent.stderr is not None
         child = int(parent.stdout.readline())
         time.sleep(0.2)
         assert alive(child)
@@ -123,6 +124,7 @@ time.sleep(60)
         time.sleep(0.05)
     try:
         assert not alive(child)
+        assert parent.stderr.read() == ""
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from pipeline.config import ReadConfig
-from pipeline.read.reader import Reader
+from pipeline.read.reader import ROWS_AT_ONCE, Reader
 from pipeline.read.sources import open_source
 from pipeline.records import Recording, Unit
 
@@ -103,6 +103,12 @@ def test_rows_of_a_shard_come_to_their_recordings_in_any_order(tmp_path: Path, r
     wanted = [Recording(str(row), str(path), row) for row in rows]
     wanted.insert(4, Recording("other", str(other), 0))
     assert [outcome(recording) for recording in read(wanted)] == [99, 3, 50, 0, 200, 64, 63, 7, 6]
+
+
+@pytest.mark.parametrize("last", [ROWS_AT_ONCE - 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 1])
+def test_the_last_row_wanted_of_a_row_group_is_read_wherever_its_batch_ends(tmp_path: Path, last: int) -> None:
+    path = shard(tmp_path / "a.parquet", [{"bytes": clip(n)} for n in range(last + 10)])
+    assert [outcome(recording) for recording in read([Recording("a", str(path), last)])] == [last]
 
 
 def test_a_row_without_audio_costs_itself_alone(tmp_path: Path) -> None:

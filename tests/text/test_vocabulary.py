@@ -46,8 +46,8 @@ def test_labels_and_their_roles_are_those_of_transformers(
 
 
 def test_a_script_without_word_delimiter_has_none(tmp_path: Path) -> None:
-    ours, _ = saved(tmp_path, ("<pad>", "中", "文"))
-    assert ours.delimiter is None
+    (tmp_path / "vocab.json").write_text('{"<pad>": 0, "中": 1, "文": 2}', encoding="utf-8")
+    assert Vocabulary.from_pretrained(tmp_path).delimiter is None
 
 
 def test_older_layouts_keep_special_tokens_as_objects_in_a_file_of_their_own(tmp_path: Path) -> None:
@@ -93,8 +93,19 @@ def test_a_directory_that_would_shift_letters_is_refused_by_name(
     assert message in str(caught.value)
 
 
-def test_a_vocabulary_of_another_width_than_the_head_is_refused() -> None:
-    vocabulary = Vocabulary(USUAL, blank=0, delimiter=4, silent=frozenset({0}))
+@pytest.mark.parametrize("width", [4, 6, 8])
+def test_a_vocabulary_of_another_width_than_the_head_is_refused(width: int) -> None:
+    vocabulary = Vocabulary(USUAL, blank=0, delimiter=4, silent=frozenset({0, 1, 2, 3}))
     vocabulary.check_width(len(USUAL))
-    with pytest.raises(UsageError, match="head has 8 outputs but its vocabulary 7 labels"):
-        vocabulary.check_width(8)
+    with pytest.raises(UsageError, match=f"head has {width} outputs but its vocabulary 7 labels"):
+        vocabulary.check_width(width)
+
+
+def test_marks_that_the_tokenizer_added_beyond_the_head_do_no_harm(tmp_path: Path) -> None:
+    """transformers gives a vocabulary that lacks them ids for <s> and </s>, which the model was never trained on."""
+    trained = ("[PAD]", "[UNK]", "|", "A")
+    ours, _ = saved(tmp_path, trained, pad_token="[PAD]", unk_token="[UNK]")
+    assert len(ours.labels) == len(trained) + 2
+    ours.check_width(len(trained))
+    with pytest.raises(UsageError):
+        ours.check_width(len(trained) - 1)

@@ -1,0 +1,105 @@
+"""Configuration that is wrong must say so; configuration that is right must mean the same on every resume."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import Config, ReadConfig, load
+from pipeline.errors import UsageError
+
+
+def refusal(*overrides: str, toml: str | bytes | None = None, directory: Path | None = None) -> str:
+    path = None
+    if toml is not None:
+        assert directory is not None
+        path = directory / "c.toml"
+        path.write_bytes(toml if isinstance(toml, bytes) else toml.encode())
+    with pytest.raises(UsageError) as caught:
+        load(str(path) if path else None, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("read.max_duration=3", "unknown configuration key read.max_duration; did you mean read.max_duration_s?"),
+        ("decode.model=x", "unknown configuration key decode.model; did you mean encode.model?"),
+        ("encod.model=x", "unknown configuration section encod; did you mean encode?"),
+        ("zzz.model=x", "unknown configuration section zzz; known: decode, encode, read, run"),
+        ("read.limit=many", "read.limit = 'many': expected a whole number or none"),
+        ("read.limit=1.5", "read.limit = 1.5: expected a whole number or none"),
+        ("read.limit=true", "read.limit = True: expected a whole number or none"),
+        ("read.max_duration_s=long", "read.max_duration_s = 'long': expected a number"),
+        ("encode.model=3", "encode.model = 3: expected text"),
+        ("encode.device=tpu", "encode.device = 'tpu': expected auto or cpu or cuda"),
+        ("encode.device=[]", "encode.device = []: expected auto or cpu or cuda"),
+        ("read.limit=0", "read.limit must be above zero and finite, not 0"),
+        ("read.unit_s=-1", "read.unit_s must be above zero and finite, not -1.0"),
+        ("read.max_duration_s=nan", "read.max_duration_s must be above zero and finite, not nan"),
+        ("read.max_duration_s=inf", "read.max_duration_s must be above zero and finite, not inf"),
+        ("run.max_failed_share=1.5", "run.max_failed_share is a share between 0 and 1, not 1.5"),
+        ("run.max_failed_share=nan", "run.max_failed_share is a share between 0 and 1, not nan"),
+        ("read.limit", "--set read.limit: give it as section.key=value"),
+        ("limit=3", "--set limit=3: give it as section.key=value"),
+        ("", "--set : give it as section.key=value"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_named_with_what_can(override: str, message: str) -> None:
+    assert refusal(override).startswith(message)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert refusal(toml="[read\n", directory=tmp_path).startswith(f"configuration file {tmp_path}/c.toml is not TOML")
+    assert refusal(toml=b"\xff\xfe", directory=tmp_path).startswith(f"configuration file {tmp_path}/c.toml is not TOML")
+    assert refusal(toml="read = 3", directory=tmp_path) == "configuration: read is a section, not a value"
+    assert refusal("read.limit=1", toml="read = 3", directory=tmp_path).endswith("read is a section, not a value")
+    with pytest.raises(UsageError, match="No such file"):
+        load(str(tmp_path / "gone.toml"))
+    with pytest.raises(UsageError, match="Is a directory"):
+        load(str(tmp_path))
+
+
+def test_the_command_line_wins_over_the_file_and_the_last_word_over_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('[read]\nlimit = 1\nid_column = "é"\nunit_s = 60\n[encode]\nmodel = "m"\n', encoding="utf-8")
+    config = load(str(path), ["read.limit=2", "encode.device=cpu", "read.limit=3", "read.id_column=none"])
+    assert config.read == ReadConfig(limit=3, unit_s=60.0, id_column=None)
+    assert type(config.read.unit_s) is float  # 60 and 60.0 would be two fingerprints
+    assert (config.encode.model, config.encode.device) == ("m", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("none", None), ("abc", "abc"), ('"abc"', "abc"), (" a b ", "a b"), ("a=b", "a=b"), ("", "")]
+)
+def test_words_need_no_quotes(text: str, value: Any) -> None:
+    assert load(None, [f"read.id_column={text}"]).read.id_column == value
+
+
+def fingerprinted(override: str) -> dict[str, Any]:
+    return load(None, [override]).that_shape_results()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("encode.device=cpu", "encode.actors=2", "encode.threads=3", "decode.actors=2"),
+        *("read.max_memory_gb=1", "read.decode_timeout_s=5"),
+        *("run.cpus=1", "run.address=auto", "run.max_failed_share=0.5", "run.log_every_s=1"),
+    ],
+)
+def test_a_run_may_be_resumed_on_another_machine(override: str) -> None:
+    assert fingerprinted(override) == Config().that_shape_results()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("encode.model=m", "read.limit=5", "read.unit_s=60", "read.max_duration_s=5"),
+        *("read.id_column=x", "read.reference_column=x"),
+    ],
+)
+def test_a_run_may_not_be_resumed_with_what_changes_its_rows(override: str) -> None:
+    key, _, _ = override.partition("=")
+    there, wanted = Config().that_shape_results(), fingerprinted(override)
+    assert {name for name in there if there[name] != wanted[name]} == {key}

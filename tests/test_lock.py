@@ -1,0 +1,172 @@
+"""One driver per run: the second stops, a dead one's place can be taken, and one that lost its place finds out."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pipeline.lock
+from pipeline.errors import UsageError
+from pipeline.lock import LOCK, STALE_S, Lock, held_by
+from pipeline.store import Folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path))
+
+
+def write_lock(folder: Folder, **changes: Any) -> None:
+    """A lock as a living driver of another host would have left it just now."""
+    life = {"token": "theirs", "host": "elsewhere", "pid": 1, "beat": time.time()} | changes
+    folder.publish(LOCK, json.dumps(life).encode())
+
+
+@contextlib.contextmanager
+def holder_elsewhere(folder: Folder) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock until it is killed."""
+    script = f"""
+import time
+from pipeline.lock import Lock
+from pipeline.store import Folder
+with Lock(Folder({folder.url!r})):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until(lock: Lock) -> str:
+    deadline = time.monotonic() + 5
+    while lock.lost is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert lock.lost is not None
+    return lock.lost
+
+
+def test_a_second_driver_of_this_process_is_refused_while_the_first_works(folder: Folder) -> None:
+    with Lock(folder):
+        with pytest.raises(UsageError, match=f"another driver \\(process {os.getpid()} on {socket.gethostname()}"):
+            Lock(folder).__enter__()
+        assert held_by(folder) == f"process {os.getpid()} on {socket.gethostname()}"
+    assert held_by(folder) is None
+    with Lock(folder):
+        pass
+    assert folder.names() == []
+
+
+def test_the_lock_is_let_go_when_the_run_fails(folder: Folder) -> None:
+    with pytest.raises(ZeroDivisionError), Lock(folder):
+        raise ZeroDivisionError
+    assert folder.names() == []
+
+
+def test_another_process_is_respected_while_it_lives_and_replaced_when_it_was_killed(folder: Folder) -> None:
+    with holder_elsewhere(folder) as process:
+        with pytest.raises(UsageError, match=f"process {process.pid} "):
+            Lock(folder).__enter__()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert folder.exists(LOCK)
+        assert held_by(folder) is None
+        with Lock(folder):
+            assert held_by(folder) == f"process {os.getpid()} on {socket.gethostname()}"
+
+
+@pytest.mark.parametrize("content", [b"", b'{"token": "th', b"[]", b"{}", b"\xff\xfe\x00"])
+def test_a_lock_whose_writer_died_half_way_holds_nobody_up(folder: Folder, content: bytes) -> None:
+    folder.publish(LOCK, content)
+    assert held_by(folder) is None
+    with Lock(folder):
+        assert held_by(folder) is not None
+
+
+def test_another_host_is_believed_until_it_has_been_silent_for_long(folder: Folder) -> None:
+    write_lock(folder, beat=time.time() - STALE_S / 2)
+    with pytest.raises(UsageError, match="on elsewhere, last seen 30 s ago"):
+        Lock(folder).__enter__()
+    write_lock(folder, beat=time.time() - STALE_S - 1)
+    with Lock(folder):
+        pass
+
+
+def test_a_dead_driver_with_our_process_id_is_dead(folder: Folder) -> None:
+    """In a container every driver is process 1, and the restarted one must not wait for itself."""
+    write_lock(folder, host=socket.gethostname(), pid=os.getpid())
+    with Lock(folder):
+        pass
+
+
+def test_a_holder_gives_signs_of_life(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline.lock, "BEAT_S", 0.02)
+    with Lock(folder) as lock:
+        first = json.loads(folder.read(LOCK))["beat"]
+        deadline = time.monotonic() + 5
+        while json.loads(folder.read(LOCK))["beat"] == first and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert json.loads(folder.read(LOCK))["beat"] > first
+        assert lock.lost is None
+
+
+@pytest.mark.parametrize("taken_over", [True, False])
+def test_a_holder_that_lost_its_lock_notices_and_leaves_the_new_one_alone(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, taken_over: bool
+) -> None:
+    monkeypatch.setattr(pipeline.lock, "BEAT_S", 0.02)
+    with Lock(folder) as lock:
+        write_lock(folder) if taken_over else folder.delete([LOCK])
+        assert "another driver took over" in wait_until(lock)
+    assert folder.exists(LOCK) == taken_over
+
+
+def test_a_holder_that_slept_through_its_end_leaves_the_new_lock_alone(folder: Folder) -> None:
+    """Between two beats it does not know yet, as after a laptop was closed and opened again."""
+    with Lock(folder) as lock:
+        write_lock(folder)
+        assert lock.lost is None
+    assert json.loads(folder.read(LOCK))["token"] == "theirs"
+
+
+def test_a_store_that_is_away_for_a_moment_does_not_end_the_signs_of_life(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Backends raise kinds of their own, botocore's among them; a thread that died of one would lose the lock."""
+    monkeypatch.setattr(pipeline.lock, "BEAT_S", 0.02)
+    publish, num_calls = Folder.publish, 0
+
+    def flaky(self: Folder, name: str, data: bytes) -> None:
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls <= 2:
+            raise RuntimeError("could not connect to the endpoint")
+        publish(self, name, data)
+
+    monkeypatch.setattr(Folder, "publish", flaky)
+    with Lock(folder) as lock:
+        deadline = time.monotonic() + 5
+        while num_calls < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert num_calls >= 4
+        assert lock.lost is None
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=f"cannot write to {tmp_path}/file/run"):
+        Lock(Folder(f"{tmp_path}/file/run")).__enter__()
