@@ -9,7 +9,7 @@ from jobs import options as shared
 from jobs import show
 from pipeline.config import Config
 from pipeline.errors import UsageError
-from pipeline.read.sources import is_audio
+from pipeline.read.entries import is_audio
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.read.sources import Entry, Piece
+from pipeline.read.entries import Entry, Piece
 from pipeline.records import SCHEMA, Recording, Unit
 from pipeline.store import Folder
 

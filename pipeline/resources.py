@@ -1,8 +1,8 @@
 """How many processes of each stage a cluster carries, and what Ray reserves for them.
 
-The rule that keeps small clusters from hanging: actors live as long as the run and a task needs a whole CPU, so the
-actors' reservations must leave one. On one machine they reserve nothing, and the operating system shares the CPUs;
-on a cluster they reserve what they use, so that Ray spreads them, and leave CPUs on every node.
+The rule that keeps a run from hanging: actors live as long as the run, tasks need a whole CPU each, so the actors'
+reservations must all find room and leave a CPU. Only encoders on the CPUs of several nodes reserve any, so that Ray
+spreads them; elsewhere a GPU says where they go, or the operating system shares the CPUs.
 """
 
 import os
@@ -58,24 +58,28 @@ def plan_pools(config: Config, nodes: list[Node]) -> Pools:
     gpus = 0 if config.encode.device == "cpu" else sum(node.gpus for node in nodes)
     if config.encode.device == "cuda" and gpus == 0:
         raise UsageError("encode.device = cuda, but the cluster has no GPU")
-    decoders = config.decode.actors or len(workers)
-    encoders, threads = (config.encode.actors or gpus, 1) if gpus else _cpu_encoders(config, workers)
-    threads = config.encode.threads or threads
-    per_node = -(-encoders // len(workers)) * (1 if gpus else threads) + -(-decoders // len(workers))
-    reserve = len(workers) > 1 and all(per_node < node.cpus for node in workers)
+    if gpus:
+        encoders, threads = config.encode.actors or gpus, config.encode.threads or 1
+        encode = Pool(encoders, 0.0, 1 / -(-encoders // gpus))
+    else:
+        encoders, threads = _cpu_encoders(config, workers)
+        room = sum(node.cpus // threads for node in workers)
+        fits = encoders <= room and encoders * threads < sum(node.cpus for node in workers)
+        encode = Pool(encoders, threads if fits and len(workers) > 1 else 0.0)
     return Pools(
         tasks=Pool(None, TASK_CPUS),
-        encode=Pool(encoders, (1 if gpus else threads) * reserve, min(1.0, gpus / encoders)),
-        decode=Pool(decoders, 1.0 * reserve),
+        encode=encode,
+        decode=Pool(config.decode.actors or len(workers), 0.0),
         encode_threads=threads,
     )
 
 
 def _cpu_encoders(config: Config, nodes: list[Node]) -> tuple[int, int]:
     """Encoders on CPUs and the threads of each: one thread each, until there would be too many models in memory."""
-    spare = 0 if len(nodes) == 1 else 2  # on a cluster, for a decoder and for tasks
+    spare = 0 if len(nodes) == 1 else 2  # on a cluster, which is busy with more than encoding
     free = [max(1, node.cpus - spare) for node in nodes]
-    if config.encode.actors is not None:
-        return config.encode.actors, max(1, sum(free) // config.encode.actors)
-    threads = config.encode.threads or max(1, max(free) // MAX_ENCODERS_PER_NODE)
+    actors, threads = config.encode.actors, config.encode.threads
+    if actors is not None:
+        return actors, threads or max(1, sum(free) // actors)
+    threads = threads or max(1, max(free) // MAX_ENCODERS_PER_NODE)
     return sum(max(1, cpus // threads) for cpus in free), threads

@@ -22,7 +22,7 @@ from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.lock import LOCK
 from pipeline.manifest import Manifest, UnitInfo, cut, limited, unit_seconds
-from pipeline.read.sources import Source
+from pipeline.read.entries import Source
 from pipeline.records import Unit, from_table
 from pipeline.store import Folder
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.config import ReadConfig
 from pipeline.manifest import Manifest, cut, limited, unit_seconds
-from pipeline.read.sources import Entry, Piece, open_source
+from pipeline.read.entries import Entry, Piece
+from pipeline.read.sources import open_source
 from pipeline.records import SCHEMA
 from pipeline.store import Folder
 

@@ -10,7 +10,7 @@ from pipeline import run as runs
 from pipeline.commit import Commit, Tally, file_name, part_name
 from pipeline.config import Config
 from pipeline.errors import UsageError
-from pipeline.read.sources import Entry, Piece
+from pipeline.read.entries import Entry, Piece
 from pipeline.records import ErrorCounts, Unit, Word
 from pipeline.run import Run
 from pipeline.store import Folder

@@ -16,7 +16,7 @@ from pipeline import store
 from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
 from pipeline.read.guard import Guard
-from pipeline.read.sources import audio_column
+from pipeline.read.parquet import audio_column
 from pipeline.records import SAMPLE_RATE, Recording, Unit
 
 ROWS_AT_ONCE = 64  # of a Parquet shard: some MB of compressed audio

@@ -15,7 +15,8 @@ import pytest
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
 from pipeline.manifest import Manifest, cut
-from pipeline.read.sources import Entry, open_source
+from pipeline.read.entries import Entry
+from pipeline.read.sources import open_source
 from pipeline.store import Folder
 
 CONFIG = ReadConfig()

@@ -1,0 +1,61 @@
+"""The README must not go stale: every command, key and column it names exists, and every one that exists is named."""
+
+import argparse
+import dataclasses
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from jobs.__main__ import JOBS
+from pipeline.config import Config
+from pipeline.records import SCHEMA
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_configuration_key_is_in_the_table_and_none_else():
+    keys = {
+        f"{section.name}.{key.name}"
+        for section in dataclasses.fields(Config)
+        for key in dataclasses.fields(getattr(Config(), section.name))
+    }
+    table = "\n".join(line for line in README.splitlines() if re.match(r"\| `(read|encode|decode|run)\.", line))
+    assert set(re.findall(r"`((?:read|encode|decode|run)\.\w+)`", table)) == keys
+
+
+def test_every_job_is_named_and_no_other():
+    assert set(re.findall(r"`nightshift (\w+)", README)) == set(JOBS)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_flag_that_is_named_exists(job):
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"jobs.{job}").add_arguments(parser)
+    existing = {flag for action in parser._actions for flag in action.option_strings}
+    for line in re.findall(rf"nightshift {job} [^`\n]*", README):
+        assert set(re.findall(r"--[a-z-]+", line)) <= existing
+
+
+def test_every_column_is_in_the_table():
+    rows = [line.split("|")[1] for line in README.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert {name for name in SCHEMA.names if not name.startswith("char_")} <= named
+
+
+def test_every_target_and_path_that_is_named_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"\bmake ([a-z-]+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    tree = re.search(r"```\npipeline/ .*?```", README, re.DOTALL)
+    assert tree is not None
+    for line in tree[0].splitlines()[1:-1]:
+        for name in re.findall(r"^\s*((?:\w+(?:\.py|/) ?)+)", line)[0].split():
+            assert (ROOT / name).exists() or (ROOT / "pipeline" / name).exists(), name
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
