@@ -82,9 +82,10 @@ def _make(corpus: Path, model: Path, options: argparse.Namespace) -> None:
 
 
 def _framework_shares(figures: dict[str, Any]) -> dict[str, float]:
-    """What is not reading, encoding or decoding: of the wall time, with those side by side on all CPUs, and of the CPUs.
+    """What is not reading, encoding or decoding, as a share of the wall time and of the time of all CPUs.
 
-    The first is what a run takes longer for being carried; the second counts every idle or waiting CPU as overhead.
+    The first takes the stages to run side by side on all CPUs, and is what a run takes longer for being carried; the
+    second counts every CPU that idles, starts processes or waits as overhead.
     """
     available_s = figures["wall_s"] * figures["cpus"]
     wall_s, cpu_s = (sum(figures[kind].get(stage, 0.0) for stage in WORK) for kind in ("stage_s", "stage_cpu_s"))
