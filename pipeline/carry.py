@@ -90,7 +90,8 @@ def on_ray(stages: list[Stage], units: list[Unit]) -> Iterator[Unit]:
     """
     import ray.data
 
-    dataset: Any = ray.data.from_arrow([_pack(unit) for unit in units])  # a block each
+    rows = [{"id": unit.id, "attempt": unit.attempt} for unit in units]
+    dataset: Any = ray.data.from_items(rows, override_num_blocks=len(rows))  # a row and a block each
     for stage in stages:
         options: dict[str, Any] = {"num_cpus": stage.pool.cpus, "batch_size": 1, "batch_format": "pyarrow"}
         if stage.pool.actors is None:
@@ -102,7 +103,7 @@ def on_ray(stages: list[Stage], units: list[Unit]) -> Iterator[Unit]:
         # Of all settings of these two, this pair alone neither loops for ever nor hangs (tried on Ray 2.60).
         options |= {"max_restarts": -1, "max_task_retries": 1}
         dataset = dataset.map_batches(
-            _Actor,
+            _Carried,
             fn_constructor_args=(stage.name, stage.make),
             compute=ray.data.ActorPoolStrategy(size=stage.pool.actors),
             **options,
@@ -117,10 +118,10 @@ def on_ray(stages: list[Stage], units: list[Unit]) -> Iterator[Unit]:
 
 
 def _task(name: str, make: Callable[[], RunStage], table: pa.Table) -> pa.Table:
-    return _Actor(name, make)(table)
+    return _Carried(name, make)(table)
 
 
-class _Actor:
+class _Carried:
     """A stage as Ray Data calls it. It never raises: a fault is packed in place of the unit and handed through."""
 
     def __init__(self, name: str, make: Callable[[], RunStage]) -> None:
@@ -161,6 +162,9 @@ def _pack(value: "Unit | Fault") -> pa.Table:
 
 
 def _unpack(table: pa.Table) -> "Unit | Fault":
+    if "id" in table.column_names:  # a unit that no stage has seen yet
+        (row,) = table.to_pylist()
+        return Unit(row["id"], attempt=row["attempt"])
     cells = table.column("unit").chunk(0)[0].values
     buffers = [cells[number].as_buffer() for number in range(len(cells))]
     return pickle.loads(buffers[0], buffers=buffers[1:])  # type: ignore[no-any-return]

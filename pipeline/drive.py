@@ -68,10 +68,11 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages = transc
         run.sweep(commits)
         pending = runs.pending_units(units, commits, request.retry_failed)
         if pending:
-            progress.begin(units, commits)
+            to_do = {unit.id for unit in pending}
+            progress.begin(units, done=[commit for commit in commits.values() if commit.unit not in to_do])
             for unit in _carried(run, request.config, pending, make_stages, progress):
                 assert unit.commit is not None
-                progress.add(unit.commit, replaces=commits.get(unit.id))
+                progress.add(unit.commit)
                 commits[unit.id] = unit.commit
                 if lock.lost is not None:
                     raise UsageError(f"{folder.url}: {lock.lost}")

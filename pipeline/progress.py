@@ -50,19 +50,18 @@ class Progress:
         if self._live is None:
             self._line(text)
 
-    def begin(self, units: list[UnitInfo], commits: dict[int, Commit]) -> None:
-        """What there is to do; what is committed already counts as done, but not towards the speed."""
+    def begin(self, units: list[UnitInfo], done: list[Commit]) -> None:
+        """What there is to do in all; what is done already counts, but not towards the speed."""
         self._seconds = {unit.id: unit.seconds for unit in units}
         self._seconds_known = all(unit.seconds_known for unit in units)
         self._num_recordings = sum(unit.num_recordings for unit in units)
-        self._tally = sum((commit.tally for commit in commits.values()), Tally())
-        self._done_s = self._done_before_s = sum(self._seconds[unit] for unit in commits)
+        self._tally = sum((commit.tally for commit in done), Tally())
+        self._done_s = self._done_before_s = sum(self._seconds[commit.unit] for commit in done)
 
-    def add(self, commit: Commit, replaces: Commit | None = None) -> None:
+    def add(self, commit: Commit) -> None:
         """One more unit is done."""
-        if replaces is None:
-            self._done_s += self._seconds[commit.unit]
-            self._tally += commit.tally
+        self._done_s += self._seconds[commit.unit]
+        self._tally += commit.tally
         if self._live is None and time.monotonic() - self._last_line >= self._log_every_s:
             self._line(self._sentence())
 
