@@ -4,7 +4,8 @@ Knows nothing of the command line; `plan` says what happens to a unit.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 
 from pipeline import run as runs
@@ -70,12 +71,13 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages = transc
         if pending:
             to_do = {unit.id for unit in pending}
             progress.begin(units, done=[commit for commit in commits.values() if commit.unit not in to_do])
-            for unit in _carried(run, request.config, pending, make_stages, progress):
-                assert unit.commit is not None
-                progress.add(unit.commit)
-                commits[unit.id] = unit.commit
-                if lock.lost is not None:
-                    raise UsageError(f"{folder.url}: {lock.lost}")
+            with closing(_carried(run, request.config, pending, make_stages, progress)) as written:
+                for unit in written:
+                    assert unit.commit is not None
+                    progress.add(unit.commit)
+                    commits[unit.id] = unit.commit
+                    if lock.lost is not None:
+                        raise UsageError(f"{folder.url}: {lock.lost}")
             run.sweep(commits)  # of parts that a retry replaced
         result = summary.summarise(run, units, commits.values(), wall_s=time.monotonic() - began)
         folder.publish(runs.SUMMARY, summary.to_json(result))
@@ -84,7 +86,7 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages = transc
 
 def _carried(
     run: Run, config: Config, pending: list[Unit], make_stages: MakeStages, progress: Progress
-) -> Iterator[Unit]:
+) -> Generator[Unit, None, None]:
     """Every pending unit, written, in the order they are done."""
     if config.run.address == "none":
         pools = plan_pools(config, [this_machine(config.run.cpus)])
@@ -99,7 +101,7 @@ def _carried(
         for _ in range(PASSES):
             if left:
                 for unit in on_ray(stages, list(left.values())):
-                    del left[unit.id]
+                    left.pop(unit.id)
                     yield unit
         for number, unit in enumerate(left.values(), 1):
             progress.phase(

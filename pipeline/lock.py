@@ -17,6 +17,7 @@ from pipeline.store import Folder
 LOCK = "lock.json"
 BEAT_S = 10.0  # between two signs of life
 STALE_S = 60.0  # without a sign of life the holder counts as dead; six beats, for slow stores
+TAKEOVER_S = 0.5  # for another who found the same dead holder to have written, too
 
 _held_here: set[str] = set()  # tokens this process holds: in a container a dead holder may have had our process id
 
@@ -32,7 +33,7 @@ class Lock:
         self.lost: str | None = None
 
     def __enter__(self) -> "Lock":
-        while not self._create():
+        if not self._create():
             if (holder := _holder(self._folder)) is None:
                 time.sleep(0.5)  # its writer is between creating and filling it, or died there
                 holder = _holder(self._folder)
@@ -42,7 +43,9 @@ class Lock:
                     f"{self._folder.url} is being written by another driver (process {holder['pid']} on "
                     f"{holder['host']}, last seen {age:.0f} s ago); wait for it, or stop it and start again"
                 )
-            self._folder.delete([LOCK])
+            # Not deleted and created anew: of two who take over, one could delete the other's. The last to write wins.
+            self._folder.publish(LOCK, self._sign_of_life())
+            time.sleep(TAKEOVER_S)
         if (holder := _holder(self._folder)) is None or holder["token"] != self._token:
             raise UsageError(f"{self._folder.url}: another driver started on this run at the same moment")
         _held_here.add(self._token)
