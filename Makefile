@@ -30,13 +30,13 @@ lint: .venv/installed-dev ## ruff and the type checker
 	$(BIN)/mypy
 
 decoders: .venv/installed ## build kenlm and install pyctcdecode, decoders that nothing depends on
-	@$(BIN)/pip install --quiet "kenlm>=0.3" || \
-		echo "kenlm was not installed: building it needs a C++ compiler and CMake. All else works without it."
-	@# Without its own pins: its numpy<2 is not meant, and breaks pandas 3 and pyarrow 26.
-	@$(BIN)/pip install --quiet --no-deps "pyctcdecode==0.5.0" pygtrie
+	@# pyctcdecode without its own pins: its numpy<2 is not meant, and breaks pandas 3 and pyarrow 26.
+	@$(BIN)/pip install --quiet --no-deps "pyctcdecode==0.5.0" pygtrie && echo "pyctcdecode is installed"
+	@$(BIN)/pip install --quiet "kenlm>=0.3" >build.log 2>&1 && echo "kenlm is installed" && rm build.log || \
+		echo "kenlm is not: building it needs a C++ compiler and CMake (see build.log). All else works without it."
 
 clean: ## remove .venv and what the targets made
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build *.egg-info build.log
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

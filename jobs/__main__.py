@@ -10,7 +10,7 @@ import sys
 from types import FrameType
 
 import pipeline
-from pipeline.errors import UsageError
+from jobs.errors import explain
 
 JOBS = {
     "transcribe": "transcribe a corpus into a run directory, or a few files to the screen",
@@ -31,25 +31,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("job", metavar="JOB", choices=JOBS, help="what to do; nightshift JOB --help tells more")
     parser.add_argument("arguments", metavar="...", nargs=argparse.REMAINDER, help="the job's own arguments")
     chosen = parser.parse_args(arguments)
-    job = importlib.import_module(f"jobs.{chosen.job}")
-    job_parser = argparse.ArgumentParser(prog=f"nightshift {chosen.job}", description=job.__doc__)
-    job.add_arguments(job_parser)
-    options = job_parser.parse_intermixed_args(chosen.arguments)  # flags may stand between INPUT and OUTPUT
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return int(job.run(options))
-    except UsageError as error:
-        print(f"nightshift: {error}", file=sys.stderr)
-        return 2
-    except PermissionError as error:
-        print(f"nightshift: {error.filename}: permission denied", file=sys.stderr)
-        return 2
+        job = importlib.import_module(f"jobs.{chosen.job}")
+        job_parser = argparse.ArgumentParser(prog=f"nightshift {chosen.job}", description=job.__doc__)
+        job.add_arguments(job_parser)
+        # Flags may stand between INPUT and OUTPUT, too.
+        return int(job.run(job_parser.parse_intermixed_args(chosen.arguments)))
     except KeyboardInterrupt:
-        print("nightshift: interrupted; what is committed is kept, and the same command goes on", file=sys.stderr)
+        print("nightshift: interrupted", file=sys.stderr)
         return 1
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left, as `head` does
         return 1
+    except Exception as error:
+        code, told = explain(error)
+        print(told, file=sys.stderr)
+        return code
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

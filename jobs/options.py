@@ -1,7 +1,7 @@
 """The flags that several jobs share, and the configuration they amount to."""
 
 import argparse
-import os
+import json
 
 from pipeline import config as configuration
 from pipeline.config import Config
@@ -21,19 +21,17 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="set one configuration key, for example --set encode.actors=2; may be repeated",
     )
-    parser.add_argument("--limit", metavar="N", help="only the first N recordings")
+    parser.add_argument("--limit", metavar="N", type=int, help="only the first N recordings")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where the encoder runs")
     parser.add_argument(
         "--address",
         metavar="A",
-        default=os.environ.get("RAY_ADDRESS"),
-        help="the Ray cluster: local (default), auto, HOST:PORT, ray://HOST:PORT, or none for this process alone",
+        help="the Ray cluster: local (default, unless RAY_ADDRESS is set), auto, HOST:PORT, or here for this process",
     )
 
 
 def config_of(options: argparse.Namespace) -> Config:
-    """The file, then --set, then the shorthand flags."""
-    flags = [
-        f"{key}={getattr(options, flag)}" for flag, key in SHORTHANDS.items() if getattr(options, flag) is not None
-    ]
-    return configuration.load(options.config, [*options.overrides, *flags])
+    """The file, then --set, then the shorthand flags: the later wins."""
+    flags = {key: getattr(options, flag) for flag, key in SHORTHANDS.items() if getattr(options, flag) is not None}
+    overrides = [*options.overrides, *(f"{key}={json.dumps(value)}" for key, value in flags.items())]
+    return configuration.load(options.config, overrides)

@@ -2,16 +2,19 @@
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from jobs import options as shared
 from jobs import show
 from pipeline import run as runs
 from pipeline import store
 from pipeline.config import Config
-from pipeline.manifest import cut, limited, unit_seconds
+from pipeline.manifest import UnitInfo, unit_info, units_of
 from pipeline.progress import hours
-from pipeline.read.sources import open_source
 from pipeline.resources import Node, this_machine
+
+if TYPE_CHECKING:
+    from pipeline.drive import Request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,17 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipeline.drive import Request, settings_of
+    from pipeline.drive import Request
     from pipeline.plan import transcription
-    from pipeline.resources import plan_pools
+    from pipeline.resources import one_process, plan_pools
 
     config = shared.config_of(options)
-    folder = store.Folder(store.absolute(options.output))
-    settings = settings_of(Request(options.input, options.output, config))
-    there = runs.check_target(folder, settings)
-    counts = _committed(there) if there else _counted(options.input, config)
-    pools = plan_pools(config, _nodes(config))
-    stages = transcription(config, there or runs.Run(folder, ""), pools)
+    request = Request(options.input, options.output, config)
+    there = runs.check_target(request.folder, request.settings())
+    counts = _committed(there) if there else _counted(request)
+    pools = one_process(config) if config.run.cluster == "here" else plan_pools(config, _nodes(config))
+    stages = transcription(config, there or runs.Run(request.folder, ""), pools)
     if options.json:
         print(json.dumps(counts | {"stages": {stage.name: str(stage.pool) for stage in stages}}))
         return 0
@@ -46,30 +48,23 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _committed(there: runs.Run) -> dict[str, str | int]:
-    units, commits, info = there.manifest.units(), there.commits(), there.info()
+    info = there.info()
+    counts = {"input": info["settings"]["input"], "taken_for": info["source"], "output": there.folder.url}
+    return counts | _counts(there.manifest.units()) | {"committed": len(there.commits())}
+
+
+def _counted(request: "Request") -> dict[str, str | int]:
+    source = request.open_source()
+    units = [unit_info(number, unit) for number, unit in enumerate(units_of(source, request.config.read))]
+    counts = {"input": store.absolute(request.source), "taken_for": source.description, "output": request.folder.url}
+    return counts | _counts(units) | {"committed": 0}
+
+
+def _counts(units: list[UnitInfo]) -> dict[str, str | int]:
     return {
-        "input": info["settings"]["input"],
-        "taken_for": info["source"],
-        "output": there.folder.url,
-        "recordings": info["num_recordings"],
+        "recordings": sum(unit.num_recordings for unit in units),
+        "audio": _audio(sum(unit.seconds for unit in units), all(unit.seconds_known for unit in units)),
         "units": len(units),
-        "committed": len(commits),
-        "audio": _audio(sum(u.seconds for u in units), all(u.seconds_known for u in units)),
-    }
-
-
-def _counted(url: str, config: Config) -> dict[str, str | int]:
-    source = open_source(url, config.read)
-    pieces = list(limited(source.pieces(), config.read.limit))
-    entries = [entry for piece in pieces for entry in piece.entries]
-    total_s = sum(entry.seconds for entry in entries)
-    return {
-        "input": store.absolute(url),
-        "taken_for": source.description,
-        "recordings": len(entries),
-        "units": sum(1 for _ in cut(pieces, config.read.unit_s or unit_seconds(total_s))),
-        "committed": 0,
-        "audio": _audio(total_s, all(entry.duration_s is not None for entry in entries)),
     }
 
 
@@ -79,7 +74,7 @@ def _audio(seconds: float, known: bool) -> str:
 
 def _nodes(config: Config) -> list[Node]:
     """Those of the cluster, where there is one; a local one has not started, and is this machine."""
-    if config.run.address in ("local", "none"):
+    if config.run.cluster == "local":
         return [this_machine(config.run.cpus)]
     from pipeline.session import ray_session
 

@@ -3,9 +3,6 @@
 import dataclasses
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from pipeline.progress import clock, hours
 from pipeline.records import ErrorCounts, Recording
 from pipeline.summary import Summary
@@ -27,20 +24,23 @@ def summary(result: Summary) -> None:
         rows.append(("  scored", f"{tally.num_scored:,} recordings with a reference, texts compared as they are"))
     if tally.num_unscored:
         rows.append(("  not scored", f"{tally.num_unscored:,} recordings with a reference that failed"))
-    if result.wall_s is not None:
-        speed = f", {tally.audio_s / result.wall_s:,.0f} times real time" if tally.audio_s and result.wall_s else ""
-        rows.append(("time", f"{clock(result.wall_s)}{speed}"))
+    if result.num_doubled_ids:
+        rows.append(("ids made unique", f"{result.num_doubled_ids:,}, by a number after a #"))
+    if (session := result.session) is not None:
+        speed = f"{session.audio_s / session.wall_s:,.0f} times real time" if session.wall_s else ""
+        rows.append(("time", f"{clock(session.wall_s)} for {hours(session.audio_s)} of audio, {speed}"))
     if result.stage_s:
         rows.append(("time in stages", ", ".join(f"{name} {clock(s)}" for name, s in result.stage_s.items())))
     table(rows)
-    print(f"\nTranscripts: {result.run}/data (Parquet)\nSummary:     {result.run}/summary.json")
+    print(f"\nTranscripts: {result.run}/data (Parquet)")
+    if result.complete:
+        print(f"Summary:     {result.run}/summary.json")
 
 
 def table(rows: list[tuple[str, str]]) -> None:
-    grid = Table.grid(padding=(0, 2))
+    width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        grid.add_row(name, value)
-    Console(highlight=False, markup=False).print(grid)
+        print(f"{name:<{width}}  {value}")
 
 
 def as_json(recording: Recording) -> dict[str, Any]:

@@ -18,13 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     found = runs.find(store.absolute(options.output))
-    result = summarise(found, found.manifest.units(), found.commits().values())
+    result = summarise(found, found.manifest.units(), list(found.commits().values()))
     driver = held_by(found.folder)
     if options.json:
         print(json.dumps(result.as_dict() | {"driver": driver}))
-        return 0
+        return 0 if result.complete else 1
     state = "complete" if result.complete else "running" if driver else "stopped; the same command goes on with it"
     about = "" if result.seconds_known else "about "
-    show.table([("run", result.run), ("state", state), ("audio in all", f"{about}{hours(result.seconds_total)}")])
+    show.table([("run", result.run), ("state", state), ("in the manifest", f"{about}{hours(result.seconds_total)}")])
     show.summary(result)
-    return 0
+    return 0 if result.complete else 1

@@ -3,13 +3,14 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from jobs import options as shared
 from jobs import show
+from jobs.errors import GO_ON
+from pipeline import store
 from pipeline.config import Config
 from pipeline.errors import UsageError
-from pipeline.read.entries import is_audio
+from pipeline.read.entries import is_audio, url_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     config = shared.config_of(options)
     if all(is_audio(path) for path in options.paths):
-        return _print_texts(options.paths, config, options.json)
+        if options.overwrite or options.retry_failed:
+            raise UsageError("--overwrite and --retry-failed are for runs; to start one, name a run directory last")
+        return _print_texts(_expanded(options.paths)[: config.read.limit], config, options.json)
     if len(options.paths) != 2:
         raise UsageError(
             "give an input and a run directory (nightshift transcribe INPUT OUTPUT), or audio files alone; "
@@ -43,8 +46,12 @@ def _transcribe(options: argparse.Namespace, config: Config) -> int:
 
     source, target = options.paths
     request = Request(source, target, config, options.overwrite, options.retry_failed)
-    with Progress(config.run.log_every_s) as progress:
-        result = drive(request, progress)
+    try:
+        with Progress(config.run.log_every_s) as progress:
+            result = drive(request, progress)
+    except KeyboardInterrupt:
+        print(f"nightshift: interrupted; {GO_ON}", file=sys.stderr)
+        return 1
     if options.json:
         print(json.dumps(result.as_dict()))
     else:
@@ -59,25 +66,37 @@ def _transcribe(options: argparse.Namespace, config: Config) -> int:
     return 0 if result.complete else 1
 
 
+def _expanded(paths: list[str]) -> list[str]:
+    """With the globs that no shell has expanded, because they are quoted or lie in object storage."""
+    expanded = []
+    for path in paths:
+        files, there = store.locate(path)
+        is_glob = any(sign in there for sign in "*?[") and not files.exists(there)
+        found = sorted(files.glob(there)) if is_glob else [there]
+        if not found:
+            raise UsageError(f"{path}: nothing matches")
+        expanded += [url_of(files, name) for name in found] if is_glob else [path]
+    return expanded
+
+
 def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
     """In this process, without Ray: what one types first."""
     from pipeline.carry import in_process
     from pipeline.plan import texts
     from pipeline.records import Recording, Unit
-    from pipeline.resources import plan_pools, this_machine
 
     units = [Unit(number, [Recording(id=path, uri=path)]) for number, path in enumerate(paths)]
-    stages = texts(config, plan_pools(config, [this_machine()]), load=lambda unit: unit)
     num_failed = 0
-    for unit in in_process(stages, units):
+    for unit in in_process(texts(config), units):
         unit.finish()
         (recording,) = unit.recordings
         num_failed += recording.status == "failed"
         if as_json:
             print(json.dumps(show.as_json(recording), ensure_ascii=False), flush=True)
         elif recording.status == "failed":
-            print(f"nightshift: {recording.id}: {recording.error}", file=sys.stderr)
+            detail = f" ({recording.error_detail})" if recording.error_detail else ""
+            print(f"nightshift: {recording.id}: {recording.error}{detail}", file=sys.stderr)
         else:
-            name = f"{Path(recording.id).name}: " if len(paths) > 1 else ""
+            name = f"{recording.id}: " if len(paths) > 1 else ""
             print(f"{name}{recording.text}", flush=True)
     return 1 if num_failed else 0

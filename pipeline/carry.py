@@ -35,27 +35,27 @@ class Stage:
     pool: Pool
 
 
+class StageError(Exception):
+    """A stage raised what it should not have: a bug, or a disk that is full. The run stops and can be resumed."""
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message, trace)
+        self.message = message
+        self.trace = trace  # where it happened, in the worker; empty where the system's own words say enough
+
+
 @dataclass(frozen=True)
 class Fault:
-    """An exception of ours on its way to the driver."""
+    """An exception of ours on its way to the driver, as a value."""
 
-    stage: str
-    message: str
-    trace: str
-    usage: bool = False
+    error: UsageError | StageError
 
     @classmethod
     def of(cls, stage: str, error: Exception) -> "Fault":
-        return cls(stage, f"{type(error).__name__}: {error}", traceback.format_exc(), isinstance(error, UsageError))
-
-    def throw(self) -> None:
-        if self.usage:
-            raise UsageError(self.message.removeprefix("UsageError: "))
-        raise StageError(f"{self.stage} failed with {self.message}\n{self.trace}")
-
-
-class StageError(Exception):
-    """A stage raised what it should not have: a bug, or a disk that is full. The run stops and can be resumed."""
+        if isinstance(error, UsageError):
+            return cls(UsageError(str(error)))  # without a cause, which might not survive the way
+        trace = "" if isinstance(error, OSError) else traceback.format_exc()
+        return cls(StageError(f"{stage} failed: {type(error).__name__}: {error}", trace))
 
 
 # ---- in this process
@@ -105,16 +105,15 @@ def on_ray(stages: list[Stage], units: list[Unit]) -> Iterator[Unit]:
         dataset = dataset.map_batches(
             _Carried,
             fn_constructor_args=(stage.name, stage.make),
-            compute=ray.data.ActorPoolStrategy(size=stage.pool.actors),
+            compute=ray.data.ActorPoolStrategy(size=min(stage.pool.actors, len(units))),
             **options,
         )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for row in range(batch.num_rows):
             unit = _unpack(batch.slice(row, 1))
             if isinstance(unit, Fault):
-                unit.throw()
-            else:
-                yield unit
+                raise unit.error
+            yield unit
 
 
 def _task(name: str, make: Callable[[], RunStage], table: pa.Table) -> pa.Table:
@@ -122,28 +121,24 @@ def _task(name: str, make: Callable[[], RunStage], table: pa.Table) -> pa.Table:
 
 
 class _Carried:
-    """A stage as Ray Data calls it. It never raises: a fault is packed in place of the unit and handed through."""
+    """A stage as Ray Data calls it. It never raises: a fault is packed in place of the unit and handed through.
+
+    The stage is built at the first unit, because an actor that dies while it is constructed is restarted for ever.
+    """
 
     def __init__(self, name: str, make: Callable[[], RunStage]) -> None:
-        self._name = name
-        try:
-            self._stage: RunStage | Fault = make()
-        except Exception as error:
-            self._stage = Fault.of(name, error)
+        self._name, self._make = name, make
+        self._stage: RunStage | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        unit = _unpack(table)
-        if isinstance(unit, Unit):
-            unit = self._run(unit)
-        return _pack(unit)
-
-    def _run(self, unit: Unit) -> "Unit | Fault":
-        if isinstance(self._stage, Fault):
-            return self._stage
         try:
-            return timed(self._name, self._stage, unit)
+            unit = _unpack(table)
+            if isinstance(unit, Unit):
+                self._stage = self._stage or self._make()
+                unit = timed(self._name, self._stage, unit)
+            return _pack(unit)
         except Exception as error:
-            return Fault.of(self._name, error)
+            return _pack(Fault.of(self._name, error))
 
 
 def _pack(value: "Unit | Fault") -> pa.Table:

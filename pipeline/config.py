@@ -6,6 +6,7 @@ Knows nothing of what the values do. An unknown or ill-typed key is an error wit
 import dataclasses
 import difflib
 import math
+import os
 import tomllib
 import types
 import typing
@@ -57,7 +58,7 @@ class DecodeConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    address: str = tuning("local")  # Ray cluster: local, auto, HOST:PORT or ray://...; none: this process
+    address: str | None = tuning(None)  # Ray cluster: local, auto, HOST:PORT; here: this process alone, without Ray
     cpus: int | None = tuning(None)  # CPUs of a local cluster; None: those of this machine
     max_failed_share: float | None = tuning(None)  # above this share of failed recordings the exit code is 1
     log_every_s: float = tuning(30.0)  # between progress lines where stderr is not a terminal
@@ -66,6 +67,13 @@ class RunConfig:
         _positive("run", self, "cpus", "log_every_s")
         if self.max_failed_share is not None and not 0 <= self.max_failed_share <= 1:
             raise UsageError(f"run.max_failed_share is a share between 0 and 1, not {self.max_failed_share}")
+        if self.address is not None and "://" in self.address:
+            raise UsageError(f"run.address = {self.address}: Ray Client is not supported; give HOST:PORT, or local")
+
+    @property
+    def cluster(self) -> str:
+        """Where to run: what is configured, else what Ray itself would take, else a cluster of our own."""
+        return self.address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 @dataclass(frozen=True)

@@ -7,23 +7,26 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline import run as runs
-from pipeline import store, summary
+from pipeline import store
 from pipeline.carry import Stage, in_process, on_ray
 from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.isolate import isolate
 from pipeline.lock import Lock
-from pipeline.models import locate
+from pipeline.models.locate import checkpoint_directory, checkpoint_hash
 from pipeline.plan import transcription
 from pipeline.progress import Progress
+from pipeline.read.entries import Source
 from pipeline.read.sources import open_source
 from pipeline.records import Unit
-from pipeline.resources import Pools, plan_pools, this_machine
+from pipeline.resources import Pools, one_process, plan_pools
 from pipeline.run import Run
 from pipeline.session import ray_session
 from pipeline.store import Folder
+from pipeline.summary import Session, Summary, summarise, summary_json
 from pipeline.text.features import FeatureExtractor
 from pipeline.text.vocabulary import Vocabulary
 
@@ -42,45 +45,55 @@ class Request:
     overwrite: bool = False
     retry_failed: bool = False
 
+    @property
+    def folder(self) -> Folder:
+        return Folder(store.absolute(self.target))
 
-def settings_of(request: Request) -> dict[str, object]:
-    """What the run's results will depend on; reads the model's files once, and so finds most of what they lack."""
-    directory = locate.locate(request.config.encode.model)
-    model_hash = locate.fingerprint(directory)
-    FeatureExtractor.from_pretrained(directory)
-    Vocabulary.from_pretrained(directory)
-    return runs.settings_of(request.config, store.absolute(request.source), model_hash)
+    def settings(self) -> dict[str, Any]:
+        """What the results will depend on. Reads the model's files once, and so finds most of what they lack."""
+        directory = checkpoint_directory(self.config.encode.model)
+        FeatureExtractor.from_pretrained(directory)
+        Vocabulary.from_pretrained(directory)
+        return runs.settings_of(self.config, store.absolute(self.source), checkpoint_hash(directory))
+
+    def open_source(self) -> Source:
+        """The input, without the run directory where that lies in it."""
+        return open_source(self.source, self.config.read, leave_out=self.folder.path())
 
 
-def drive(request: Request, progress: Progress, make_stages: MakeStages = transcription) -> summary.Summary:
+def drive(request: Request, progress: Progress, make_stages: MakeStages = transcription) -> Summary:
     """Do, or finish, a run."""
     began = time.monotonic()
-    folder = Folder(store.absolute(request.target))
+    folder = request.folder
     progress.phase("checking the model")
-    settings = settings_of(request)
-    if not request.overwrite:
-        runs.check_target(folder, settings)
+    settings = request.settings()
+    if request.overwrite or runs.check_target(folder, settings) is None:
+        progress.phase("listing the input")
+        source = request.open_source()  # before anything is locked or deleted: it may not be there
     with Lock(folder) as lock:
         if request.overwrite:
             runs.clear(folder)
-        progress.phase("listing the input")
-        run = runs.prepare(folder, settings, request.config, lambda: open_source(request.source, request.config.read))
+        run = runs.check_target(folder, settings)
+        if run is None:
+            run = runs.prepare(folder, settings, request.config, source)
         units, commits = run.manifest.units(), run.commits()
         run.sweep(commits)
         pending = runs.pending_units(units, commits, request.retry_failed)
-        if pending:
-            to_do = {unit.id for unit in pending}
-            progress.begin(units, done=[commit for commit in commits.values() if commit.unit not in to_do])
-            with closing(_carried(run, request.config, pending, make_stages, progress)) as written:
-                for unit in written:
-                    assert unit.commit is not None
-                    progress.add(unit.commit)
-                    commits[unit.id] = unit.commit
-                    if lock.lost is not None:
-                        raise UsageError(f"{folder.url}: {lock.lost}")
-            run.sweep(commits)  # of parts that a retry replaced
-        result = summary.summarise(run, units, commits.values(), wall_s=time.monotonic() - began)
-        folder.publish(runs.SUMMARY, summary.to_json(result))
+        if not pending:
+            return summarise(run, units, list(commits.values()))
+        to_do = {unit.id for unit in pending}
+        progress.begin(units, done=[commit for commit in commits.values() if commit.unit not in to_do])
+        with closing(_carried(run, request.config, pending, make_stages, progress)) as written:
+            for unit in written:
+                assert unit.commit is not None
+                progress.add(unit.commit)
+                commits[unit.id] = unit.commit
+                if lock.lost is not None:
+                    raise UsageError(f"{folder.url}: {lock.lost}")
+        run.sweep(commits)  # of parts that a retry replaced
+        session = Session(time.monotonic() - began, sum(commits[unit].tally.audio_s for unit in to_do))
+        result = summarise(run, units, list(commits.values()), session)
+        folder.publish(runs.SUMMARY, summary_json(result))
     return result
 
 
@@ -88,10 +101,9 @@ def _carried(
     run: Run, config: Config, pending: list[Unit], make_stages: MakeStages, progress: Progress
 ) -> Generator[Unit, None, None]:
     """Every pending unit, written, in the order they are done."""
-    if config.run.address == "none":
-        pools = plan_pools(config, [this_machine(config.run.cpus)])
+    if config.run.cluster == "here":
         progress.phase("transcribing")
-        yield from in_process(make_stages(config, run, pools), pending)
+        yield from in_process(make_stages(config, run, one_process(config)), pending)
         return
     progress.phase("starting Ray")
     with ray_session(config.run) as nodes:

@@ -4,11 +4,13 @@ Every recording is run alone, so that its emissions cannot depend on what else i
 beyond the number of labels.
 """
 
+import socket
+
 import torch
 
 from pipeline.config import EncodeConfig
 from pipeline.errors import RecordingError, UsageError
-from pipeline.models.locate import locate
+from pipeline.models.locate import checkpoint_directory, checkpoint_hash
 from pipeline.models.wav2vec2 import Wav2Vec2ForCTC
 from pipeline.records import SAMPLE_RATE, FloatArray, Recording, Unit
 from pipeline.text.features import FeatureExtractor
@@ -18,11 +20,14 @@ from pipeline.text.vocabulary import Vocabulary
 class Encoder:
     """A model, loaded once and kept; called with units."""
 
-    def __init__(self, config: EncodeConfig) -> None:
-        directory = locate(config.model)
+    def __init__(self, config: EncodeConfig, model_hash: str) -> None:
+        directory = checkpoint_directory(config.model)
+        if checkpoint_hash(directory) != model_hash:
+            raise UsageError(f"{directory} on {socket.gethostname()} is not the model that the run was started with")
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self._device = torch.device(device(config))
+        torch.backends.cudnn.allow_tf32 = False  # torch's default for convolutions; fp32 is the reference here
         self._features = FeatureExtractor.from_pretrained(directory)
         self._model = Wav2Vec2ForCTC.from_pretrained(directory).to(self._device)
         Vocabulary.from_pretrained(directory).check_width(self._model.config.vocab_size)

@@ -5,7 +5,7 @@ Knows nothing of why a process dies; a crash in native code and the kernel's mem
 
 from typing import Any
 
-from pipeline.carry import RunStage, Stage, StageError, timed
+from pipeline.carry import Fault, RunStage, Stage, StageError, timed
 from pipeline.errors import RecordingError
 from pipeline.records import Recording, Unit
 
@@ -50,39 +50,55 @@ class _Room:
     def _attempt(self, recording: Recording) -> tuple[Recording | None, str]:
         """The recording after every step, or the name of the step that did not come back."""
         import ray
-        from ray.exceptions import RayError, RayTaskError
+        from ray.exceptions import ActorDiedError, OutOfMemoryError
 
         if self._actor is None:
-            gpus = max(step.pool.gpus for step in self._steps)
-            self._actor = ray.remote(_Steps).options(num_cpus=0, num_gpus=gpus, max_restarts=0).remote(self._steps)
-        step_name = self._steps[0].name
+            self._actor = self._new_actor()
+        for step in self._steps:
+            try:
+                passed: Recording | Fault = ray.get(self._actor.run.remote(step.name, recording))
+            except (ActorDiedError, OutOfMemoryError):
+                self._actor = None
+                return None, step.name
+            if isinstance(passed, Fault):
+                raise passed.error
+            recording = passed
+        return recording, ""
+
+    def _new_actor(self) -> Any:
+        """With every stage built, before any recording can be blamed."""
+        import ray
+        from ray.exceptions import RayError
+
+        gpus = max(step.pool.gpus for step in self._steps)
+        remote: Any = ray.remote(_Steps)
+        actor = remote.options(num_cpus=0, num_gpus=gpus, max_restarts=0).remote(self._steps)
         try:
-            ray.get(self._actor.begin.remote(recording))
-            for step_name in (step.name for step in self._steps):
-                ray.get(self._actor.run.remote(step_name))
-            return ray.get(self._actor.end.remote()), step_name
-        except RayTaskError as error:
-            raise StageError(f"{step_name} failed with {error}") from error
-        except RayError:
-            self._actor = None
-            return None, step_name
+            fault: Fault | None = ray.get(actor.build.remote())
+        except RayError as error:
+            raise StageError(f"a process died before it had seen a recording: {error}") from error
+        if fault is not None:
+            raise fault.error
+        return actor
 
 
 class _Steps:
-    """The stages in one process, each built when it is first needed, and the recording that is passing through."""
+    """The stages in one process. A recording's audio travels between its driver and here, which its rarity excuses."""
 
     def __init__(self, steps: list[Stage]) -> None:
-        self._steps = {step.name: step for step in steps}
+        self._steps = steps
         self._made: dict[str, RunStage] = {}
-        self._unit = Unit(0)
 
-    def begin(self, recording: Recording) -> None:
-        self._unit = Unit(0, [recording])
+    def build(self) -> Fault | None:
+        for step in self._steps:
+            try:
+                self._made[step.name] = step.make()
+            except Exception as error:
+                return Fault.of(step.name, error)
+        return None
 
-    def run(self, name: str) -> None:
-        if name not in self._made:
-            self._made[name] = self._steps[name].make()
-        self._unit = timed(name, self._made[name], self._unit)
-
-    def end(self) -> Recording:
-        return self._unit.recordings[0]
+    def run(self, name: str, recording: Recording) -> Recording | Fault:
+        try:
+            return timed(name, self._made[name], Unit(0, [recording])).recordings[0]
+        except Exception as error:
+            return Fault.of(name, error)

@@ -3,6 +3,7 @@
 Knows nothing of what the lock protects.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -69,7 +70,7 @@ class Lock:
             raise UsageError(f"cannot write to {self._folder.url}: {error.strerror or error}") from error
 
     def _sign_of_life(self) -> bytes:
-        life = {"token": self._token, "host": socket.gethostname(), "pid": os.getpid(), "beat": time.time()}
+        life = {"token": self._token, "pid": os.getpid(), "beat": time.time(), **_here()}
         return json.dumps(life).encode()
 
     def _beat(self) -> None:
@@ -82,6 +83,13 @@ class Lock:
                 self._folder.publish(LOCK, self._sign_of_life())
             except Exception:  # backends raise their own kinds; a thread that died of one would let the lock go stale
                 continue  # a store that is away for a moment: the next beat tries again, and STALE_S is six beats
+
+
+def _here() -> dict[str, str]:
+    """This host, and on Linux which numbering of processes: containers may share the one and not the other."""
+    with contextlib.suppress(OSError):
+        return {"host": socket.gethostname(), "processes": os.readlink("/proc/self/ns/pid")}
+    return {"host": socket.gethostname(), "processes": ""}
 
 
 def held_by(folder: Folder) -> str | None:
@@ -102,7 +110,7 @@ def _holder(folder: Folder) -> dict[str, str] | None:
 def _alive(holder: dict[str, str]) -> bool:
     if time.time() - float(holder["beat"]) > STALE_S:
         return False
-    if holder["host"] != socket.gethostname():
+    if any(holder.get(key) != value for key, value in _here().items()):
         return True
     try:
         os.kill(int(holder["pid"]), 0)

@@ -1,6 +1,6 @@
 """The manifest: the frozen list of what a run will do, cut once into units of some minutes of audio.
 
-Lies in the run directory as Parquet: `units.parquet` lists the units, and 256 units share one file of recordings, a
+Lies in the run directory as Parquet: `units.parquet` lists the units, and 32 units share one file of recordings, a
 row group each, so that a worker reads just its own unit. Knows nothing of what happens to a unit.
 """
 
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.read.entries import Entry, Piece
+from pipeline.config import ReadConfig
+from pipeline.read.entries import Entry, Piece, Source
 from pipeline.records import SCHEMA, Recording, Unit
 from pipeline.store import Folder
 
 UNITS = "units.parquet"
-UNITS_PER_FILE = 256
+UNITS_PER_FILE = 32
 MIN_UNIT_S, MAX_UNIT_S = 30.0, 600.0  # below, Ray's 20 ms a task show; above, a crash costs too much
 UNITS_PER_RUN = 64  # enough for progress and balance on a small corpus
 
@@ -85,6 +86,15 @@ def unit_seconds(total_s: float) -> float:
     return min(MAX_UNIT_S, max(MIN_UNIT_S, total_s / UNITS_PER_RUN))
 
 
+def units_of(source: Source, config: ReadConfig) -> Iterator[list[Entry]]:
+    """The units of an input, one at a time. It is listed twice where the size of a unit depends on the whole."""
+    unit_s = config.unit_s
+    if unit_s is None:
+        total_s = sum(entry.seconds for piece in limited(source.pieces(), config.limit) for entry in piece.entries)
+        unit_s = unit_seconds(total_s)
+    return cut(limited(source.pieces(), config.limit), unit_s)
+
+
 class Manifest:
     """The manifest in a run directory."""
 
@@ -101,7 +111,7 @@ class Manifest:
             for entry in unit:
                 entry.id = names.unique(entry.id)
             group.append(_entries_table(unit, schema))
-            infos.append(_info(number, unit))
+            infos.append(unit_info(number, unit))
             if len(group) == UNITS_PER_FILE:
                 self._write_group(number // UNITS_PER_FILE, group)
                 group = []
@@ -123,9 +133,9 @@ class Manifest:
 
     def unit(self, number: int) -> Unit:
         """A unit with its recordings pending and its passed-through columns."""
-        with self._folder.open(_group_name(number // UNITS_PER_FILE)) as file:
-            table = pq.ParquetFile(file).read_row_group(number % UNITS_PER_FILE)
-        return unit_of(number, table)
+        # The file as a whole: it is small, and one request costs less than the three of a Parquet reader.
+        file = io.BytesIO(self._folder.read(_group_name(number // UNITS_PER_FILE)))
+        return unit_of(number, pq.ParquetFile(file).read_row_group(number % UNITS_PER_FILE))
 
 
 def unit_of(number: int, table: pa.Table) -> Unit:
@@ -184,7 +194,7 @@ def _entries_table(unit: list[Entry], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def _info(number: int, unit: list[Entry]) -> UnitInfo:
+def unit_info(number: int, unit: list[Entry]) -> UnitInfo:
     known = all(entry.duration_s is not None for entry in unit)
     return UnitInfo(number, len(unit), sum(entry.seconds for entry in unit), known)
 

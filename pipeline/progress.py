@@ -6,9 +6,10 @@ Knows nothing of the run but the commits it is told of.
 import time
 from types import TracebackType
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from pipeline.commit import Commit, Tally
@@ -29,6 +30,7 @@ class Progress:
         self._seconds: dict[int, float] = {}  # audio seconds by unit, as the manifest has them
         self._seconds_known = True
         self._num_recordings = 0
+        self._listed_s = 0.0  # what the manifest says of what is done
         self._done_s = self._done_before_s = 0.0
         self._start = self._last_line = time.monotonic()
 
@@ -47,23 +49,39 @@ class Progress:
     def phase(self, text: str) -> None:
         """What is going on from now on; the clock counts from here."""
         self._phase, self._start = text, time.monotonic()
+        self._done_before_s = self._done_s
         if self._live is None:
             self._line(text)
+        else:
+            self._live.refresh()  # at once: what follows may hold stderr back
 
     def begin(self, units: list[UnitInfo], done: list[Commit]) -> None:
         """What there is to do in all; what is done already counts, but not towards the speed."""
         self._seconds = {unit.id: unit.seconds for unit in units}
         self._seconds_known = all(unit.seconds_known for unit in units)
         self._num_recordings = sum(unit.num_recordings for unit in units)
-        self._tally = sum((commit.tally for commit in done), Tally())
-        self._done_s = self._done_before_s = sum(self._seconds[commit.unit] for commit in done)
+        for commit in done:
+            self._count(commit)
+        self._done_before_s = self._done_s
 
     def add(self, commit: Commit) -> None:
         """One more unit is done."""
-        self._done_s += self._seconds[commit.unit]
-        self._tally += commit.tally
+        self._count(commit)
         if self._live is None and time.monotonic() - self._last_line >= self._log_every_s:
             self._line(self._sentence())
+
+    def _count(self, commit: Commit) -> None:
+        self._tally += commit.tally
+        self._listed_s += self._seconds[commit.unit]
+        # Where durations are estimates, what was done tells the truth; a recording that failed has only its estimate.
+        share_ok = commit.tally.num_ok / max(commit.tally.num_recordings, 1)
+        estimate_stands = self._seconds_known or not share_ok
+        self._done_s += self._seconds[commit.unit] if estimate_stands else commit.tally.audio_s / share_ok
+
+    def _total_s(self) -> float:
+        """What is done, and what is left by the estimates, corrected by how far off they were so far."""
+        left_s = sum(self._seconds.values()) - self._listed_s
+        return self._done_s + left_s * (self._done_s / self._listed_s if self._listed_s else 1.0)
 
     def _line(self, text: str) -> None:
         self._last_line = time.monotonic()
@@ -71,7 +89,7 @@ class Progress:
 
     def _sentence(self) -> str:
         tally, about = self._tally, "" if self._seconds_known else "about "
-        total_s = sum(self._seconds.values())
+        total_s = self._total_s()
         elapsed_s = time.monotonic() - self._start
         speed = (self._done_s - self._done_before_s) / elapsed_s if elapsed_s > 0 else 0.0
         parts = [f"{hours(self._done_s)} of {about}{hours(total_s)} of audio"]
@@ -89,8 +107,10 @@ class Progress:
         elapsed = clock(time.monotonic() - self._start)
         if not self._seconds:
             return Text(f"{self._phase} ({elapsed})")
-        bar = ProgressBar(total=max(sum(self._seconds.values()), 1e-9), completed=self._done_s, width=40)
-        return Group(bar, Text(f"{self._phase} {elapsed} | {self._sentence()}"))
+        panel = Table.grid()
+        panel.add_row(ProgressBar(total=max(self._total_s(), 1e-9), completed=self._done_s, width=40))
+        panel.add_row(Text(f"{self._phase} {elapsed} | {self._sentence()}"))
+        return panel
 
 
 def hours(seconds: float) -> str:

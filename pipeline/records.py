@@ -3,7 +3,7 @@
 Knows nothing of where recordings come from, of Ray, or of files.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -95,7 +95,7 @@ class Recording:
 
 @dataclass(slots=True)
 class Unit:
-    """The recordings of one task: one part, one commit. The unit is cut in the manifest and never changes."""
+    """The recordings of one task: one part, one commit. The manifest fixes which they are; stages fill them in."""
 
     id: int
     recordings: list[Recording] = field(default_factory=list)
@@ -115,7 +115,12 @@ class Unit:
             recording.status = "ok"
 
 
-COUNT_FIELDS = ("hits", "substitutions", "deletions", "insertions")
+def without_query(uri: str) -> str:
+    """A URI fit for results: a presigned URL's query is as good as a password."""
+    return uri.partition("?")[0] if "://" in uri else uri
+
+
+COUNT_FIELDS = tuple(count.name for count in fields(ErrorCounts))
 
 SCHEMA = pa.schema(
     [
@@ -164,6 +169,7 @@ def _row(recording: Recording) -> dict[str, object]:
         for name in SCHEMA.names
         if name != "words" and not name.startswith(("word_", "char_"))
     }
+    row["uri"] = without_query(recording.uri)
     row["words"] = None if recording.words is None else [word._asdict() for word in recording.words]
     for kind, counts in (("word", recording.word_errors), ("char", recording.char_errors)):
         for name in COUNT_FIELDS:

@@ -41,13 +41,19 @@ class Pools:
     tasks: Pool
     encode: Pool
     decode: Pool
-    encode_threads: int
+    encode_threads: int | None  # None: as torch sees fit
 
 
 def this_machine(cpus: int | None = None) -> Node:
     import torch
 
     return Node(cpus or len(os.sched_getaffinity(0)), torch.cuda.device_count())
+
+
+def one_process(config: Config) -> Pools:
+    """Everything in this process, one unit after the other, with all its CPUs for the encoder."""
+    here = Pool(1, 0.0)
+    return Pools(here, here, here, encode_threads=config.encode.threads)
 
 
 def plan_pools(config: Config, nodes: list[Node]) -> Pools:

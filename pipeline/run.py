@@ -4,12 +4,10 @@ A part counts when its commit exists; the commit is written after the part, whol
 difference of unit ids. Knows nothing of stages.
 """
 
-import contextlib
 import hashlib
 import io
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -21,13 +19,13 @@ from pipeline.commit import Commit, file_name
 from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.lock import LOCK
-from pipeline.manifest import Manifest, UnitInfo, cut, limited, unit_seconds
+from pipeline.manifest import Manifest, UnitInfo, units_of
 from pipeline.read.entries import Source
-from pipeline.records import Unit, from_table
-from pipeline.store import Folder
+from pipeline.records import Unit, from_table, without_query
+from pipeline.store import Folder, is_temporary
 
 RUN, SUMMARY = "run.json", "summary.json"
-OURS = {RUN, SUMMARY, LOCK, "manifest", "data", "commits"}  # what --overwrite may delete
+OURS = (RUN, SUMMARY, "commits", "data", "manifest", LOCK)  # all that a run consists of
 
 
 @dataclass(frozen=True)
@@ -63,34 +61,44 @@ class Run:
         self.folder.sub("commits").publish(file_name(commit.unit), commit.to_json())
 
     def commits(self) -> dict[int, Commit]:
+        """What counts: the commits of this run whose part is there, whole. Any other is as if it had not been."""
         folder = self.folder.sub("commits")
         names = [name for name in folder.names() if name.endswith(".json") and not name.startswith(".")]
         commits = map(Commit.from_json, folder.read_all(names).values())
-        return {commit.unit: commit for commit in commits}
+        sizes = self.folder.sub("data").sizes()
+        return {
+            commit.unit: commit
+            for commit in commits
+            if commit.fingerprint == self.fingerprint and sizes.get(commit.part) == commit.size
+        }
 
     def sweep(self, commits: dict[int, Commit]) -> None:
-        """Remove what a killed writer left: parts without a commit, and half-written temporary files."""
+        """Remove what killed writers left: parts without a commit, and half-written temporary files."""
         counted = {commit.part for commit in commits.values()}
-        data, committed = self.folder.sub("data"), self.folder.sub("commits")
-        data.delete([name for name in data.names() if name not in counted])
-        committed.delete([name for name in committed.names() if name.startswith(".")])
+        data = self.folder.sub("data")
+        data.delete([name for name in data.names() if name.startswith("part-") and name not in counted])
+        for folder in (data, self.folder, self.folder.sub("commits"), self.folder.sub("manifest")):
+            folder.delete([name for name in folder.names() if is_temporary(name)])
 
 
 def find(url: str) -> Run:
     """The run in a directory, for those who only read it."""
     folder = Folder(url)
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    try:
         return Run(folder, str(json.loads(folder.read(RUN))["fingerprint"]))
-    raise UsageError(f"{url}: no run there (no {RUN})")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"{url}: no run there (no {RUN})") from error
+    except PermissionError as error:
+        raise UsageError(f"{url}: permission denied") from error
 
 
 def settings_of(config: Config, source_url: str, model_hash: str) -> dict[str, Any]:
     """Everything that a run's results depend on: two runs with equal settings may share a directory."""
     return {
         "nightshift": pipeline.__version__,
-        "input": source_url,
+        "input": without_query(source_url),
         **config.that_shape_results(),
-        "encode.model": f"{config.encode.model.rstrip('/').rsplit('/', 1)[-1]} ({model_hash})",
+        "encode.model": f"contents {model_hash}",  # not its name: a copy of a checkpoint is the same model
     }
 
 
@@ -100,7 +108,10 @@ def fingerprint_of(settings: dict[str, Any]) -> str:
 
 def check_target(folder: Folder, settings: dict[str, Any]) -> Run | None:
     """The run that is there already, if it is this one. Another run, or another's files, are refused."""
-    names = {name for name in folder.names() if not name.startswith(".")}
+    try:
+        names = {name for name in folder.names() if not name.startswith(".")}
+    except PermissionError as error:
+        raise UsageError(f"{folder.url}: permission denied") from error
     if RUN in names:
         there = json.loads(folder.read(RUN))
         _refuse_difference(folder, there["settings"], settings)
@@ -110,24 +121,19 @@ def check_target(folder: Folder, settings: dict[str, Any]) -> Run | None:
     return None
 
 
-def prepare(folder: Folder, settings: dict[str, Any], config: Config, source: Callable[[], Source]) -> Run:
-    """The run of these settings in this directory: resumed if it is there, else its manifest frozen now."""
-    if (run := check_target(folder, settings)) is not None:
-        return run
+def prepare(folder: Folder, settings: dict[str, Any], config: Config, source: Source) -> Run:
+    """Freeze the manifest of a new run; run.json comes last, and with it the run is there."""
     run = Run(folder, fingerprint_of(settings))
-    found = source()
-    pieces = list(limited(found.pieces(), config.read.limit))
-    total_s = sum(entry.seconds for piece in pieces for entry in piece.entries)
-    num_doubled = run.manifest.write(cut(pieces, config.read.unit_s or unit_seconds(total_s)), found.schema)
-    units = run.manifest.units()
+    num_doubled = run.manifest.write(units_of(source, config.read), source.schema)
+    infos = run.manifest.units()
     info = {
         "fingerprint": run.fingerprint,
         "settings": settings,
         "config": config.as_dict(),
         "versions": _versions(),
-        "source": found.description,
-        "num_units": len(units),
-        "num_recordings": sum(unit.num_recordings for unit in units),
+        "source": source.description,
+        "num_units": len(infos),
+        "num_recordings": sum(unit.num_recordings for unit in infos),
         "num_doubled_ids": num_doubled,
         "created_at": time.time(),
     }
@@ -140,7 +146,7 @@ def clear(folder: Folder) -> None:
     names = folder.names()
     if RUN not in names and (foreign := [n for n in names if n not in OURS and not n.startswith(".")]):
         raise UsageError(f"--overwrite: {folder.url} is not a run (it holds {foreign[0]}); nothing was deleted")
-    folder.delete([name for name in (RUN, "commits", "data", "manifest", SUMMARY) if name in names])
+    folder.delete([name for name in OURS if name in names and name != LOCK])
 
 
 def pending_units(units: list[UnitInfo], commits: dict[int, Commit], retry_failed: bool) -> list[Unit]:

@@ -6,14 +6,19 @@ Knows nothing of the run; sets what Ray Data must be told so that a long night n
 import contextlib
 import logging
 import os
+import signal
+import socket
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.resources import Node
+
+CONNECT_TIMEOUT_S = 10.0
 
 
 @contextlib.contextmanager
@@ -36,20 +41,36 @@ def ray_session(config: RunConfig) -> Iterator[list[Node]]:
 
 def _start(config: RunConfig) -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else every actor that may restart warns about it
+    os.environ.setdefault("RAY_task_oom_retries", "1")  # else a task that eats the memory is started for ever
     import ray
 
-    local = config.address == "local"
+    local = config.cluster == "local"
+    if ":" in config.cluster:
+        _check_reachable(config.cluster)
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         with _quiet_stderr():  # the core announces that setting, too
             ray.init(
-                address=config.address,
+                address=config.cluster,
                 num_cpus=config.cpus if local else None,
                 include_dashboard=False if local else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except ConnectionError as error:
-        raise UsageError(f"no Ray cluster at {config.address} (run.address): {error}") from error
+    except (ConnectionError, ValueError, ImportError) as error:
+        raise UsageError(f"no Ray cluster at {config.cluster} (run.address): {error}") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_terminate)  # Ray sets its own, which ends the driver with a stack dump
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself goes on trying for minutes, warning all the while."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"no Ray cluster at {address} (run.address): {error}") from error
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
 """Files by URL, local or in object storage: the few operations a run needs of a file system, through fsspec.
 
-Knows nothing of runs. Credentials never pass through here: fsspec finds them where its backends look.
+Knows nothing of runs. Credentials never pass through here: fsspec's backends find them where they look, and a URL with
+credentials in it is refused.
 """
 
 import contextlib
 import functools
-import io
 import os
 import uuid
 from dataclasses import dataclass
@@ -19,12 +19,18 @@ from pipeline.errors import UsageError
 @functools.lru_cache(maxsize=64)
 def filesystem(protocol: str) -> Any:
     """One file system object per protocol and process; listings are never cached, because runs change them."""
+    if protocol == "s3" and ("AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ):
+        # Stores other than Amazon's may send the checksum of the whole object with a part of it (rclone does).
+        os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
     return fsspec.filesystem(protocol, use_listings_cache=False)
 
 
 def locate(url: str) -> tuple[Any, str]:
     """The file system of a URL or local path, and the path on it."""
     protocol, path = fsspec.core.split_protocol(url)
+    if protocol and "@" in path.partition("/")[0]:
+        host = path.partition("/")[0].rpartition("@")[2]
+        raise UsageError(f"{protocol}://{host}: no credentials in URLs, because runs keep them; use the environment")
     try:
         files = filesystem(protocol or "file")
     except (ValueError, ImportError, TypeError, OSError) as error:  # the last two: a protocol inside another's file
@@ -40,6 +46,11 @@ def absolute(url: str) -> str:
 
 def is_local(files: Any) -> bool:
     return "file" in files.protocol  # a name, or a tuple of them
+
+
+def is_temporary(name: str) -> bool:
+    """Whether `Folder.publish` was killed before it could rename this file."""
+    return name.startswith(".") and name.endswith(".tmp")
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,13 @@ class Folder:
             return sorted(os.path.basename(path.rstrip("/")) for path in self.files.ls(self.path(), detail=False))
         return []
 
+    def sizes(self) -> dict[str, int]:
+        """The sizes of the files directly in the folder."""
+        with contextlib.suppress(FileNotFoundError):
+            infos = self.files.ls(self.path(), detail=True)
+            return {os.path.basename(info["name"]): info["size"] for info in infos if info["type"] == "file"}
+        return {}
+
     def read(self, name: str) -> bytes:
         return bytes(self.files.cat_file(self.path(name)))
 
@@ -84,9 +102,6 @@ class Folder:
         found = self.files.cat_ranges([self.path(name) for name in names], None, None, on_error="raise")
         return dict(zip(names, map(bytes, found), strict=True))
 
-    def open(self, name: str) -> io.IOBase:
-        return self.files.open(self.path(name), "rb")  # type: ignore[no-any-return]
-
     def publish(self, name: str, data: bytes) -> None:
         """Write a file whole or not at all: a rename on a local disk, one PUT in object storage."""
         path = self.path(name)
@@ -94,7 +109,7 @@ class Folder:
             self.files.pipe_file(path, data)
             return
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex[:8]}")
+        temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex}.tmp")
         try:
             with open(temporary, "wb") as file:
                 file.write(data)
@@ -117,9 +132,14 @@ class Folder:
             except FileExistsError:
                 return False
             return True
-        if self.exists(name):
+        try:
+            self.files.pipe_file(path, data, mode="create")  # a conditional write where the backend has one
+        except FileExistsError:
             return False
-        self.files.pipe_file(path, data)
+        except OSError:
+            if self.exists(name):  # some stores refuse without saying why
+                return False
+            raise
         return True
 
     def delete(self, names: list[str]) -> None:

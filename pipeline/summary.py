@@ -6,7 +6,6 @@ Knows nothing of how they are shown.
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,17 +15,26 @@ from pipeline.run import Run
 
 
 @dataclass(frozen=True)
+class Session:
+    """One driver's work on a run, from its start to its end."""
+
+    wall_s: float
+    audio_s: float  # of the units it committed
+
+
+@dataclass(frozen=True)
 class Summary:
     run: str  # where it is
     num_units: int
     num_committed: int
     num_recordings: int
+    num_doubled_ids: int  # recordings whose id another had already
     tally: Tally  # of what is committed
     seconds_total: float  # of audio in the manifest: known, or estimated from sizes
     seconds_known: bool
     stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds of all workers together
     stage_cpu_s: dict[str, float] = field(default_factory=dict)
-    wall_s: float | None = None  # of the last session; None where the run is only looked at
+    session: Session | None = None  # the last that did something; None where the run is only looked at
 
     @property
     def complete(self) -> bool:
@@ -43,8 +51,7 @@ class Summary:
         return values
 
 
-def summarise(run: Run, units: list[UnitInfo], commits: Iterable[Commit], wall_s: float | None = None) -> Summary:
-    commits = list(commits)
+def summarise(run: Run, units: list[UnitInfo], commits: list[Commit], session: Session | None = None) -> Summary:
     stage_s: Counter[str] = Counter()
     stage_cpu_s: Counter[str] = Counter()
     for commit in commits:
@@ -55,14 +62,15 @@ def summarise(run: Run, units: list[UnitInfo], commits: Iterable[Commit], wall_s
         num_units=len(units),
         num_committed=len(commits),
         num_recordings=sum(unit.num_recordings for unit in units),
+        num_doubled_ids=run.info()["num_doubled_ids"],
         tally=sum((commit.tally for commit in commits), Tally()),
         seconds_total=sum(unit.seconds for unit in units),
         seconds_known=all(unit.seconds_known for unit in units),
         stage_s=dict(stage_s),
         stage_cpu_s=dict(stage_cpu_s),
-        wall_s=wall_s,
+        session=session,
     )
 
 
-def to_json(summary: Summary) -> bytes:
+def summary_json(summary: Summary) -> bytes:
     return json.dumps(summary.as_dict(), indent=1).encode()

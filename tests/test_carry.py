@@ -1,5 +1,8 @@
 """Carrying: Ray must change nothing but the speed, and lose nothing silently."""
 
+import os
+import pickle
+import signal
 from functools import partial
 
 import numpy as np
@@ -63,7 +66,7 @@ def test_ray_and_this_process_agree(ray_here):
 @pytest.mark.parametrize("pool", [TASK, ACTOR])
 def test_a_fault_of_ours_stops_the_run_and_is_told(ray_here, pool):
     """Ray Data, as it is set up here, would log the exception and drop the unit."""
-    with pytest.raises(StageError, match=r"encode failed with OSError: .*No space left on device"):
+    with pytest.raises(StageError, match=r"encode failed: OSError: .*No space left on device"):
         list(on_ray(plan(Stage("encode", Broken, pool)), [Unit(n) for n in range(4)]))
 
 
@@ -78,8 +81,9 @@ def test_a_fault_keeps_its_stage_and_trace():
         raise ValueError("boom")
     except ValueError as error:
         fault = Fault.of("encode", error)
-    with pytest.raises(StageError, match=r"encode failed with ValueError: boom"):
-        fault.throw()
+    assert str(fault.error.args[0]) == "encode failed: ValueError: boom"
+    assert "in test_a_fault_keeps_its_stage_and_trace" in fault.error.trace
+    assert pickle.loads(pickle.dumps(fault)).error.trace == fault.error.trace
 
 
 @pytest.mark.ray
@@ -95,6 +99,32 @@ def test_an_input_that_kills_its_process_loses_its_unit_only_and_is_then_found(r
     assert [recording.status for recording in unit.recordings] == ["ok", "failed", "ok", "ok"]
     assert unit.recordings[1].error == "encode: killed its process"
     assert [recording.text for recording in unit.recordings] == ["0.0", None, "4.0", "6.0"]
+
+
+@pytest.mark.ray
+def test_a_process_that_dies_while_its_stage_is_built_neither_loops_nor_blames_a_recording(ray_here):
+    """A model too large for the memory, say: Ray would restart such an actor for ever."""
+    stages = plan(Stage("encode", die, ACTOR))
+    assert list(on_ray(stages, [Unit(0)])) == []
+    with pytest.raises(StageError, match=r"before it had seen a recording"):
+        isolate(stages, listed(Unit(0)))
+    with pytest.raises(UsageError, match=r"^no model there$"):
+        isolate(plan(Stage("encode", NeverBuilt, ACTOR)), listed(Unit(0)))
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.ray
+def test_a_unit_that_cannot_travel_is_a_fault_and_not_dropped(ray_here):
+    with pytest.raises(StageError, match=r"encode failed: .*pickle"):
+        list(on_ray(plan(Stage("encode", lambda: make_unpicklable, TASK)), [Unit(0)]))
+
+
+def make_unpicklable(unit: Unit) -> Unit:
+    unit.recordings[0].text = lambda: None
+    return unit
 
 
 @pytest.mark.ray

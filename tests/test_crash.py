@@ -58,7 +58,7 @@ def start_and_kill(argv: list[str], out: Path, rng: random.Random, log: Path) ->
 def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(sample, tmp_path):
     write_corpus(tmp_path / "corpus", num_recordings=34)
     calm, out, log = tmp_path / "calm", tmp_path / "out", tmp_path / "log"
-    subprocess.run(command(sample, tmp_path / "corpus", calm, "none"), check=True, capture_output=True)
+    subprocess.run(command(sample, tmp_path / "corpus", calm, "here"), check=True, capture_output=True)
     rng = random.Random(20260101)
     num_kills, code = 0, None
     for _ in range(MAX_STARTS):

@@ -25,7 +25,7 @@ from tests.doubles import Deadly
 @pytest.fixture
 def request_of(sample, tmp_path):
     def make(*overrides: str, source: Path = sample / "corpus/manifest.jsonl", **options: bool) -> Request:
-        keys = [f'encode.model="{sample / "model"}"', "read.unit_s=10", "run.address=none", *overrides]
+        keys = [f'encode.model="{sample / "model"}"', "read.unit_s=10", "run.address=here", *overrides]
         return Request(str(source), str(tmp_path / "out"), configuration.load(None, keys), **options)
 
     return make

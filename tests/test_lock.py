@@ -16,7 +16,7 @@ import pytest
 
 import pipeline.lock
 from pipeline.errors import UsageError
-from pipeline.lock import LOCK, STALE_S, Lock, held_by
+from pipeline.lock import LOCK, STALE_S, Lock, _here, held_by
 from pipeline.store import Folder
 
 
@@ -108,7 +108,7 @@ def test_another_host_is_believed_until_it_has_been_silent_for_long(folder: Fold
 
 def test_a_dead_driver_with_our_process_id_is_dead(folder: Folder) -> None:
     """In a container every driver is process 1, and the restarted one must not wait for itself."""
-    write_lock(folder, host=socket.gethostname(), pid=os.getpid())
+    write_lock(folder, **_here(), pid=os.getpid())
     with Lock(folder):
         pass
 

@@ -35,8 +35,9 @@ class Listed:
             yield Piece([entry])
 
 
-def prepared(path: Path, settings: dict[str, object] = SETTINGS) -> Run:
-    return runs.prepare(Folder(str(path)), settings, Config(), Listed)
+def prepared(path: Path | str, settings: dict[str, object] = SETTINGS, num_recordings: int = 6) -> Run:
+    folder = Folder(str(path))
+    return runs.check_target(folder, settings) or runs.prepare(folder, settings, Config(), Listed(num_recordings))
 
 
 def finished(unit: Unit, failing: str | None = None) -> Unit:
@@ -71,7 +72,7 @@ def test_a_part_without_a_commit_does_not_count_and_is_removed(tmp_path):
     run = prepared(tmp_path / "out")
     written(run)
     (tmp_path / "out/commits" / file_name(1)).unlink()
-    (tmp_path / "out/data/.part-000002.parquet.1234").write_bytes(b"half a part")
+    (tmp_path / "out/data/.part-000002.parquet.1234.tmp").write_bytes(b"half a part")
     assert len(read_parts(run)) < 6
     assert [unit.id for unit in runs.pending_units(run.manifest.units(), run.commits(), False)] == [1]
     run.sweep(run.commits())
@@ -115,6 +116,29 @@ def test_a_commit_survives_its_json():
     assert Commit.from_json(commit.to_json()) == commit
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda part: part.write_bytes(part.read_bytes()[:-1])])
+def test_a_commit_whose_part_is_gone_or_cut_short_does_not_count(tmp_path, damage):
+    run = prepared(tmp_path / "out")
+    written(run)
+    damage(tmp_path / "out/data" / part_name(1, 0))
+    assert [unit.id for unit in runs.pending_units(run.manifest.units(), run.commits(), False)] == [1]
+
+
+def test_a_commit_of_another_run_does_not_count(tmp_path):
+    run = prepared(tmp_path / "out")
+    written(run)
+    assert Run(run.folder, "another fingerprint").commits() == {}
+
+
+def test_what_is_not_ours_in_data_is_left_alone(tmp_path):
+    run = prepared(tmp_path / "out")
+    written(run)
+    (tmp_path / "out/data/_SUCCESS").touch()
+    (tmp_path / "out/data/mine").mkdir()
+    run.sweep(run.commits())
+    assert {"_SUCCESS", "mine"} <= {path.name for path in (tmp_path / "out/data").iterdir()}
+
+
 def test_another_run_is_refused_naming_what_changed(tmp_path):
     prepared(tmp_path / "out")
     with pytest.raises(UsageError, match=r"encode\.model: tiny \(1234\) -> large \(5678\)"):
@@ -145,7 +169,7 @@ def test_the_manifest_is_frozen(tmp_path):
     """A file added between start and resume must not shift what the units hold."""
     run = prepared(tmp_path / "out")
     before = [run.load(Unit(unit.id)).recordings for unit in run.manifest.units()]
-    again = runs.prepare(Folder(str(tmp_path / "out")), SETTINGS, Config(), lambda: Listed(1000))
+    again = prepared(tmp_path / "out", num_recordings=1000)
     assert [again.load(Unit(unit.id)).recordings for unit in again.manifest.units()] == before
 
 
@@ -155,7 +179,7 @@ def test_no_run_there_is_said(tmp_path):
 
 
 def test_runs_work_on_any_fsspec_store():
-    run = runs.prepare(Folder("memory://bucket/run"), SETTINGS, Config(), Listed)
+    run = prepared("memory://bucket/run")
     written(run)
     assert len(read_parts(run)) == 6
     assert json.loads(run.folder.read("run.json"))["num_recordings"] == 6

@@ -111,8 +111,8 @@ def test_a_local_disk_and_a_store_are_used_alike(folder: Folder) -> None:
     assert folder.names() == ["a", "b", "sub"]
     assert folder.read_all(["a", "b"]) == {"a": b"2", "b": b"3"}
     assert folder.read_all([]) == {}
-    with folder.open("b") as file:
-        assert file.read() == b"3"
+    assert folder.read("b") == b"3"
+    assert folder.sizes() == {"a": 1, "b": 1}
     folder.delete(["a", "sub", "gone"])
     assert folder.names() == ["b"]
     assert not folder.sub("sub").exists("c")

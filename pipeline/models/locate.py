@@ -3,6 +3,7 @@
 Brings a remote one into this node's cache, once. Knows nothing of what is in it beyond the names of its files.
 """
 
+import functools
 import hashlib
 import os
 import shutil
@@ -23,7 +24,7 @@ WEIGHT_FILES = (
 WANTED = ("*.json", "*.safetensors", "pytorch_model*.bin")
 
 
-def locate(name: str) -> Path:
+def checkpoint_directory(name: str) -> Path:
     """The checkpoint as a local directory."""
     if not name:
         raise UsageError("no model: give --model with a checkpoint directory or a name on the Hugging Face hub")
@@ -37,7 +38,14 @@ def locate(name: str) -> Path:
     return _from_hub(name)
 
 
-def fingerprint(directory: Path) -> str:
+def portable_name(name: str) -> str:
+    """The name for processes with another working directory; what is no directory here keeps its name."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if "://" not in name and path.is_dir() else name
+
+
+@functools.cache
+def checkpoint_hash(directory: Path) -> str:
     """A hash of everything in the checkpoint that the transcripts depend on; the first to notice missing weights."""
     if not any((directory / name).exists() for name in WEIGHT_FILES):
         raise UsageError(f"model {directory} has no weights: looked for {', '.join(WEIGHT_FILES)}")
@@ -60,6 +68,8 @@ def _from_store(url: str) -> Path:
         found = [info for info in files.ls(path, detail=True) if info["type"] == "file"]
     except FileNotFoundError as error:
         raise UsageError(f"model {url}: no such directory") from error
+    except PermissionError as error:
+        raise UsageError(f"model {url}: permission denied") from error
     state = sorted((os.path.basename(i["name"]), i["size"], str(i.get("ETag", i.get("mtime", "")))) for i in found)
     key = hashlib.sha256(repr((url, state)).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nightshift" / "models"

@@ -55,14 +55,16 @@ def _group_norm_as_scale(layer: Any, input_values: Tensor, tile_samples: int) ->
     (kernel,), (stride,) = layer.conv.kernel_size, layer.conv.stride
     num_outputs = (input_values.shape[1] - kernel) // stride + 1
     tile = tile_samples // stride
-    total = squares = torch.zeros((), dtype=torch.float64, device=input_values.device)
+    mean = variance = torch.zeros((), dtype=torch.float64, device=input_values.device)
     for start in range(0, num_outputs, tile):
         stop = min(start + tile, num_outputs)
         x = layer.conv(input_values[:, None, start * stride : (stop - 1) * stride + kernel])  # (B, C, T')
-        total = total + x.sum(dim=2, dtype=torch.float64)  # (B, C)
-        squares = squares + x.double().square().sum(dim=2)  # (B, C)
-    mean = total / num_outputs
-    variance = (squares / num_outputs - mean.square()).clamp_min(0)
+        tile_variance, tile_mean = (y.double() for y in torch.var_mean(x, dim=2, correction=0))  # (B, C) each
+        # Chan's merging of two means and variances, by the share of the new one: no sum of squares to cancel.
+        share = (stop - start) / stop
+        shift = tile_mean - mean
+        mean = mean + share * shift
+        variance = (1 - share) * variance + share * tile_variance + share * (1 - share) * shift.square()
     factor = norm.weight / torch.sqrt(variance + norm.eps)  # (B, C)
     summand = norm.bias - mean * factor  # (B, C)
     return factor.to(input_values.dtype).unsqueeze(2), summand.to(input_values.dtype).unsqueeze(2)

@@ -14,6 +14,8 @@ from pipeline.records import SAMPLE_RATE, FloatArray
 
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; a rate outside is a damaged header (1,092,676 Hz was seen in the wild)
 MAX_CHANNELS = 64
+UNKNOWN_FRAMES = 2**40  # a FLAC that was streamed does not tell its length, and libsndfile then claims 2**63 frames
+BLOCK_FRAMES = 2**20
 
 
 def decode(data: bytes, max_duration_s: float) -> FloatArray:
@@ -25,12 +27,22 @@ def decode(data: bytes, max_duration_s: float) -> FloatArray:
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             _check_header(file.samplerate, file.channels, file.frames, max_duration_s)
-            # Read one frame more than the limit allows: a header may claim less than what follows it.
-            samples = file.read(int(max_duration_s * file.samplerate) + 1, dtype="float32", always_2d=True)
             rate = file.samplerate
+            samples = _read(file, int(max_duration_s * rate) + 1)  # one more than allowed: headers may claim less
     except soundfile.LibsndfileError as error:
         raise _reason(data, error) from error
     return _to_mono_16k(samples, rate, max_duration_s)  # (num_samples,)
+
+
+def _read(file: Any, max_frames: int) -> FloatArray:
+    """The frames that are there, up to a limit: (num_frames, channels)."""
+    if file.frames < UNKNOWN_FRAMES:
+        return file.read(max_frames, dtype="float32", always_2d=True)  # type: ignore[no-any-return]
+    blocks = [np.empty((0, file.channels), np.float32)]
+    while max_frames > 0 and len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
+        blocks.append(block)
+        max_frames -= len(block)
+    return np.concatenate(blocks)
 
 
 def _to_mono_16k(samples: FloatArray, rate: int, max_duration_s: float) -> FloatArray:
@@ -58,7 +70,7 @@ def _check_header(rate: int, channels: int, num_frames: int, max_duration_s: flo
         raise RecordingError("implausible sample rate", f"{rate} Hz")
     if channels > MAX_CHANNELS:
         raise RecordingError("too many channels", f"{channels}")
-    if num_frames > max_duration_s * rate:
+    if max_duration_s * rate < num_frames < UNKNOWN_FRAMES:
         raise _too_long(max_duration_s, f"{num_frames / rate:.0f} s by its header")
 
 

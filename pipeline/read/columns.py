@@ -3,7 +3,6 @@
 Knows nothing of the formats that have columns.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ ID_COLUMNS = ("id", "utt_id", "utterance_id", "key")
 PATH_COLUMNS = ("audio_filepath", "audio", "path", "uri", "file", "wav")
 REFERENCE_COLUMNS = ("reference", "text", "transcript", "transcription", "sentence")
 DURATION_COLUMNS = ("duration", "duration_s")
+MAX_DURATION_S = 1e9  # 31 years: what is longer is no duration
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def value_of(record: dict[str, Any], name: str | None) -> Any:
 
 
 def duration_of(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and 0 < value < math.inf else None
+    return float(value) if isinstance(value, int | float) and 0 < value < MAX_DURATION_S else None
 
 
 def text_of(value: Any) -> str | None:

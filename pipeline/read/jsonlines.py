@@ -16,6 +16,7 @@ from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
 from pipeline.read.columns import PATH_COLUMNS, Columns, duration_of, text_of, value_of
 from pipeline.read.entries import Entry, Piece, url_of
+from pipeline.records import without_query
 
 
 class JsonLines:
@@ -33,12 +34,12 @@ class JsonLines:
             path = record[self._names.path]
             if not isinstance(path, str):
                 raise UsageError(f"{self._path} line {number}: {self._names.path} is not a path")
-            uri = self._resolve(path)
+            uri = self._resolve(number, path)
             columns = {name: self._as_column(record.get(name), self.schema.field(name)) for name in self.schema.names}
             yield Piece(
                 [
                     Entry(
-                        id=text_of(value_of(record, self._names.id)) or path,
+                        id=text_of(value_of(record, self._names.id)) or without_query(path),
                         uri=uri,
                         size=self._size(uri),
                         duration_s=duration_of(value_of(record, self._names.duration)),
@@ -55,7 +56,7 @@ class JsonLines:
                     continue
                 try:
                     record = json.loads(line)
-                except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
                     raise UsageError(f"{self._path} line {number}: not JSON ({error})") from error
                 if not isinstance(record, dict):
                     raise UsageError(f"{self._path} line {number}: not a JSON object")
@@ -68,6 +69,10 @@ class JsonLines:
         types: dict[str, set[type]] = {}
         missing_path: list[int] = []
         for number, record in self._records():
+            try:
+                json.dumps(record, ensure_ascii=False).encode()
+            except UnicodeEncodeError as error:
+                raise UsageError(f"{self._path} line {number}: half a character (a lone surrogate)") from error
             for name, value in record.items():
                 types.setdefault(name, set()).add(_type(value))
             names = Columns.choose(record, self._config)
@@ -86,8 +91,12 @@ class JsonLines:
         passed = [name for name in types if name not in self._names.used()]
         return pa.schema([pa.field(name, _arrow_type(types[name])) for name in passed])
 
-    def _resolve(self, path: str) -> str:
+    def _resolve(self, number: int, path: str) -> str:
         if "://" in path:
+            try:
+                store.locate(path)
+            except UsageError as error:
+                raise UsageError(f"{self._path} line {number}: {error}") from error
             return path
         return url_of(self._files, posixpath.join(posixpath.dirname(self._path), path))
 

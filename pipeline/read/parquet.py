@@ -15,18 +15,21 @@ from pipeline.errors import UsageError
 from pipeline.read.columns import PATH_COLUMNS, Columns, duration_of, text_of, value_of
 from pipeline.read.entries import Entry, Piece, url_of
 
+MAX_PIECE_S = 1800.0  # half an hour decoded is 115 MB in one task
+
 
 class ParquetFiles:
     """Parquet with audio in it, or paths to audio; a shard's row groups decide where its units may be cut."""
 
-    # A row group can only be read from its start, so cutting one into n units reads it n/2 times over. Eight is the
-    # compromise between that and units of hours where a writer made huge row groups.
+    # A row group can only be read from its start, so cutting one into n pieces reads it n/2 times over. Eight is the
+    # compromise between that and long units, as long as a piece is no longer than MAX_PIECE_S.
     MAX_CUTS = 8
 
     def __init__(self, files: Any, root: str, paths: list[str], config: ReadConfig) -> None:
         self._files, self._root, self._paths, self._config = files, root, paths, config
         with self._open(paths[0]) as first:
             self._column = audio_column(first.schema_arrow, url_of(files, paths[0]))
+            self._names_files = is_path(first.schema_arrow.field(self._column).type)
             self._names = Columns.choose(dict.fromkeys(first.schema_arrow.names), config, path=self._column)
         assert self._names is not None
         self._names.check(config, paths[0])
@@ -43,17 +46,25 @@ class ParquetFiles:
                 for group in range(shard.num_row_groups):
                     table = self._read(path, shard, group, present)
                     num_rows = shard.metadata.row_group(group).num_rows
-                    mean_size = self._audio_bytes(shard, group) // max(num_rows, 1)
+                    mean_size = self._mean_size(shard, group)
                     entries = [
                         self._entry(path, first_row + number, record, mean_size)
                         for number, record in enumerate(table.to_pylist() if present else [{}] * num_rows)
                     ]
                     first_row += num_rows
-                    step = max(1, -(-num_rows // self.MAX_CUTS))
-                    for start in range(0, num_rows, step):
-                        yield Piece(entries[start : start + step], shard=path)
+                    yield from self._cut(entries, path)
 
-    def _entry(self, path: str, row: int, record: dict[str, Any], mean_size: int) -> Entry:
+    def _cut(self, entries: list[Entry], path: str) -> Iterator[Piece]:
+        """A row group in as many pieces as reading it so often is worth; rows that name files are free."""
+        if self._names_files:
+            yield from (Piece([entry]) for entry in entries)
+            return
+        most_rows = max(1, int(MAX_PIECE_S * len(entries) / max(sum(entry.seconds for entry in entries), 1e-9)))
+        num_rows = min(-(-len(entries) // self.MAX_CUTS), most_rows)
+        for start in range(0, len(entries), max(num_rows, 1)):
+            yield Piece(entries[start : start + num_rows], shard=path)
+
+    def _entry(self, path: str, row: int, record: dict[str, Any], mean_size: int | None) -> Entry:
         names = self._names
         assert names is not None
         own_id = value_of(record, names.id)
@@ -82,10 +93,14 @@ class ParquetFiles:
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise UsageError(f"{self._root}: the shards' columns do not fit together: {error}") from error
 
-    def _audio_bytes(self, shard: pq.ParquetFile, group: int) -> int:
+    def _mean_size(self, shard: pq.ParquetFile, group: int) -> int | None:
+        """Bytes of audio per row of a row group; None where the rows only name files."""
+        if self._names_files:
+            return None
         metadata = shard.metadata.row_group(group)
         columns = (metadata.column(number) for number in range(metadata.num_columns))
-        return sum(c.total_compressed_size for c in columns if c.path_in_schema.split(".")[0] == self._column)
+        size = sum(c.total_compressed_size for c in columns if c.path_in_schema.split(".")[0] == self._column)
+        return int(size) // max(int(metadata.num_rows), 1)
 
     def _open(self, path: str) -> pq.ParquetFile:
         try:
@@ -106,7 +121,7 @@ def audio_column(schema: pa.Schema, url: str) -> str:
     for field_ in schema:
         if pa.types.is_struct(field_.type) and field_.type.get_field_index("bytes") >= 0:
             return str(field_.name)
-    for holds in (_is_bytes, _is_path):  # where a table has both, the path only says where the bytes came from
+    for holds in (_is_bytes, is_path):  # where a table has both, the path only says where the bytes came from
         for name in (*PATH_COLUMNS, "bytes"):
             if name in schema.names and holds(schema.field(name).type):
                 return name
@@ -117,5 +132,5 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _is_path(kind: pa.DataType) -> bool:
+def is_path(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

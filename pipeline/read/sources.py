@@ -18,26 +18,31 @@ from pipeline.read.jsonlines import JsonLines
 from pipeline.read.parquet import ParquetFiles
 
 
-def open_source(url: str, config: ReadConfig) -> Source:
-    """Recognise an input, or say what was looked for."""
+def open_source(url: str, config: ReadConfig, leave_out: str | None = None) -> Source:
+    """Recognise an input, or say what was looked for. What lies below the path `leave_out` is no part of it."""
     files, path = store.locate(url)
     try:
         if any(sign in path for sign in "*?[") and not files.exists(path):
-            found = files.glob(path, detail=True)
+            found = _outside(leave_out, files.glob(path, detail=True))
             if not found:
                 raise UsageError(f"{url}: nothing matches")
-            root = os.path.commonpath([posixpath.dirname(name) for name in found])
-            return _of_files(url, files, root, found.values(), config)
+            root = os.path.commonpath([posixpath.dirname(info["name"]) for info in found])
+            return _of_files(url, files, root, found, config)
         info = files.info(path)
         if info["type"] == "directory":
-            return _of_files(url, files, path, files.find(path, detail=True).values(), config)
+            found = _outside(leave_out, files.find(path, detail=True))
+            return _of_files(url, files, path, found, config)
     except FileNotFoundError as error:
-        raise UsageError(f"{url}: no such file or folder") from error
+        raise UsageError(f"{url}: no such file, folder or bucket") from error
     except PermissionError as error:
         raise UsageError(f"{url}: permission denied") from error
     if path.endswith((".jsonl", ".json", ".ndjson")):
         return JsonLines(files, path, config)
     return _of_files(url, files, posixpath.dirname(path), [info], config)
+
+
+def _outside(folder: str | None, found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [info for path, info in found.items() if folder is None or not path.startswith(f"{folder}/")]
 
 
 def _is_file(files: Any, info: dict[str, Any]) -> bool:
@@ -70,8 +75,8 @@ def _of_files(url: str, files: Any, root: str, infos: Iterable[dict[str, Any]], 
     if tables:
         return ParquetFiles(files, root, tables, config)
     raise UsageError(
-        f"{url}: no audio in it (looked for Parquet files, a JSON-lines manifest, and files ending in "
-        f"{' '.join(sorted(BYTES_PER_SECOND))})"
+        f"{url}: no audio in it (looked for Parquet files and files ending in {' '.join(sorted(BYTES_PER_SECOND))}; "
+        "a JSON-lines manifest is given by its own name)"
     )
 
 

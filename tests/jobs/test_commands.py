@@ -27,7 +27,7 @@ def transcribe(sample, out, capsys):
 
     def run(*arguments: str, source: Path | str = sample / "corpus/manifest.jsonl", target: Path | str = out):
         model = [] if "--model" in arguments else ["--model", str(sample / "model")]
-        code = main(["transcribe", str(source), str(target), "--address", "none", *model, *arguments])
+        code = main(["transcribe", str(source), str(target), "--address", "here", *model, *arguments])
         return (code, *capsys.readouterr())
 
     return run
@@ -61,7 +61,7 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(sample, capsys):
     names = [str(sample / "corpus" / name) for name in ("notes.wav", "missing.flac", "000.flac")]
     assert main(["transcribe", *names, "--model", str(sample / "model")]) == 1
     printed = capsys.readouterr()
-    assert printed.out.startswith("000.flac: ")
+    assert printed.out.startswith(f"{names[2]}: ")
     assert "notes.wav: read: not audio" in printed.err
     assert "missing.flac: read: missing file" in printed.err
 
@@ -99,7 +99,7 @@ def test_status_reads_a_run_from_its_files(transcribe, out, capsys):
     assert main(["status", str(out)]) == 0
     assert "complete" in capsys.readouterr().out
     next((out / "commits").iterdir()).unlink()
-    assert main(["status", str(out), "--json"]) == 0
+    assert main(["status", str(out), "--json"]) == 1
     status = json.loads(capsys.readouterr().out)
     assert status["num_committed"] == status["num_units"] - 1
     assert status["complete"] is False
@@ -173,10 +173,10 @@ def test_no_permission_to_write(sample, tmp_path):
     code = f"""
 import os, sys
 from jobs.__main__ import main
-main([*{arguments!r}, {str(tmp_path / "open")!r}, "--address", "none"])
+main([*{arguments!r}, {str(tmp_path / "open")!r}, "--address", "here"])
 if os.geteuid() == 0:
     os.seteuid(65534)
-sys.exit(main([*{arguments!r}, {str(tmp_path / "closed/out")!r}, "--address", "none"]))
+sys.exit(main([*{arguments!r}, {str(tmp_path / "closed/out")!r}, "--address", "here"]))
 """
     for folder in (tmp_path, *tmp_path.parents, sample):
         if folder.stat().st_mode & 0o005 != 0o005:
@@ -200,6 +200,95 @@ def start(sample: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def test_overwrite_looks_at_the_input_before_it_deletes_anything(transcribe, out):
+    transcribe()
+    code, _, stderr = transcribe("--overwrite", source="no-such-manifest.jsonl")
+    assert code == 2
+    assert "no such file" in stderr
+    assert len(read_parts(find(str(out)))) == 16
+
+
+def test_a_run_directory_inside_its_input(sample, tmp_path, capsys):
+    shutil.copytree(sample / "corpus", tmp_path / "corpus", ignore=shutil.ignore_patterns("*.jsonl"))
+    arguments = ["transcribe", str(tmp_path / "corpus"), str(tmp_path / "corpus/out"), "--address", "here"]
+    assert main([*arguments, "--model", str(sample / "model"), "--limit", "2"]) == 0
+    assert main(["plan", *arguments[1:], "--model", str(sample / "model"), "--limit", "2"]) == 0
+    capsys.readouterr()
+    assert main([*arguments, "--model", str(sample / "model"), "--overwrite"]) == 0
+
+
+def test_a_copy_of_a_model_is_the_same_model(transcribe, sample, tmp_path):
+    transcribe()
+    shutil.copytree(sample / "model", tmp_path / "moved")
+    assert transcribe("--model", str(tmp_path / "moved"))[0] == 0
+
+
+def test_a_run_that_did_nothing_keeps_its_summary(transcribe, out):
+    transcribe()
+    before = (out / "summary.json").read_bytes()
+    assert transcribe()[0] == 0
+    assert (out / "summary.json").read_bytes() == before
+
+
+def test_what_is_configured_comes_before_the_environment(transcribe, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert transcribe()[0] == 0  # with --address here
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "ray://127.0.0.1:10001"])
+def test_a_cluster_that_is_not_there(transcribe, address):
+    code, _, stderr = transcribe("--address", address)
+    assert code == 2
+    assert is_one_clear_line(stderr)
+    assert address in stderr
+
+
+def test_an_output_below_a_file(transcribe, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, stderr = transcribe(target=tmp_path / "file/out")
+    assert code == 2
+    assert is_one_clear_line(stderr)
+
+
+def test_credentials_are_kept_nowhere(transcribe, tmp_path, out):
+    code, _, stderr = transcribe(source="s3://KEY:SECRET@bucket/audio")
+    assert (code, "SECRET" in stderr) == (2, False)
+    (tmp_path / "list.jsonl").write_text('{"audio": "memory://gone/a.wav?X-Amz-Signature=SECRET", "text": "A"}\n')
+    assert transcribe(source=tmp_path / "list.jsonl")[0] == 0
+    (row,) = read_parts(find(str(out))).to_pylist()
+    assert row["error"] == "read: missing file"
+    assert "SECRET" not in str(row)
+    (tmp_path / "other.jsonl").write_text('{"audio": "http://me:SECRET@host/a.wav"}\n')
+    code, _, stderr = transcribe(source=tmp_path / "other.jsonl", target=tmp_path / "other")
+    assert (code, "line 1" in stderr, "SECRET" in stderr) == (2, True, False)
+
+
+@pytest.mark.ray
+def test_a_full_disk_is_told_in_one_line(sample, tmp_path):
+    """In a worker, where the error is somebody else's process's."""
+    out = tmp_path / "out"
+    code = f"""
+import sys
+from jobs.__main__ import main
+from pipeline.store import Folder
+def full(self, name, data, publish=Folder.publish):
+    if name.startswith("part-"):
+        raise OSError(28, "No space left on device")
+    publish(self, name, data)
+def worker_setup():
+    Folder.publish = full
+import ray
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False,
+         runtime_env={{"worker_process_setup_hook": worker_setup}})
+sys.exit(main(["transcribe", {str(sample / "corpus/manifest.jsonl")!r}, {str(out)!r},
+               "--model", {str(sample / "model")!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert "No space left on device; what is committed is kept" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize("cpus", [1, 2, 4])
 def test_a_run_ends_on_a_cluster_of(cpus, sample, out):
@@ -211,9 +300,17 @@ def test_a_run_ends_on_a_cluster_of(cpus, sample, out):
     assert len(read_parts(find(str(out)))) == 16
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_so_and_can_go_on(sample, out, signum):
-    process = start(sample, out, "--address", "none", "--set", "read.unit_s=1")
+@pytest.mark.parametrize(
+    ("signum", "address"),
+    [
+        (signal.SIGINT, "here"),
+        (signal.SIGTERM, "here"),
+        pytest.param(signal.SIGINT, "local", marks=pytest.mark.ray),
+        pytest.param(signal.SIGTERM, "local", marks=pytest.mark.ray),  # Ray sets a handler of its own
+    ],
+)
+def test_an_interrupted_run_says_so_and_can_go_on(sample, out, signum, address):
+    process = start(sample, out, "--address", address, "--set", "read.unit_s=1")
     deadline = time.monotonic() + 60
     while not list(out.glob("commits/*.json")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -223,7 +320,7 @@ def test_an_interrupted_run_says_so_and_can_go_on(sample, out, signum):
     assert "interrupted; what is committed is kept" in stderr
     assert "Traceback" not in stderr
     assert not (out / LOCK).exists()
-    process = start(sample, out, "--address", "none", "--set", "read.unit_s=1")
+    process = start(sample, out, "--address", "here", "--set", "read.unit_s=1")
     process.communicate(timeout=120)
     assert process.returncode == 0
     assert len(read_parts(find(str(out)))) == 16

@@ -280,15 +280,15 @@ def test_shards_in_a_store_keep_their_protocol(memory: Any) -> None:
 
 def test_no_audio_says_what_was_looked_for(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt", ".hidden.wav")
-    assert refusal(tmp_path).startswith(f"{tmp_path}: no audio in it (looked for Parquet files, a JSON-lines manifest")
+    assert refusal(tmp_path).startswith(f"{tmp_path}: no audio in it (looked for Parquet files and files ending in")
     assert refusal(tmp_path / "notes.txt").startswith(f"{tmp_path}/notes.txt: no audio in it")
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "gone") == f"{tmp_path}/gone: no such file or folder"
+    assert refusal(tmp_path / "gone") == f"{tmp_path}/gone: no such file, folder or bucket"
     assert refusal(tmp_path / "*.wav") == f"{tmp_path}/*.wav: nothing matches"
     assert refusal("nosuch://bucket/x").startswith("nosuch://bucket/x: Protocol not known")
-    assert refusal("memory://gone/m.jsonl") == "memory://gone/m.jsonl: no such file or folder"
+    assert refusal("memory://gone/m.jsonl") == "memory://gone/m.jsonl: no such file, folder or bucket"
 
 
 def test_mixed_inputs_are_not_guessed(tmp_path: Path) -> None:
