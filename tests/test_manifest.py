@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import ReadConfig
-from pipeline.manifest import Manifest, cut, limited, unit_seconds
+from pipeline.manifest import Manifest, cut, limited, unit_seconds, units_of
 from pipeline.read.entries import Entry, Piece
 from pipeline.read.sources import open_source
 from pipeline.records import SCHEMA
@@ -175,3 +175,21 @@ def test_columns_named_like_ours_are_renamed_and_never_collide(
     assert not set(columns.column_names) & set(SCHEMA.names)
     assert columns.column_names == expected
     assert columns.to_pylist() == [dict(zip(expected, values.values(), strict=True))]
+
+
+def test_rows_that_name_files_are_cut_like_files(tmp_path: Path) -> None:
+    """The size of a path says nothing about the audio behind it: 20,000 paths once made one unit."""
+    names = [f"{number}.wav" for number in range(1000)]
+    pq.write_table(pa.table({"path": names}), tmp_path / "list.parquet")
+    units = list(units_of(open_source(str(tmp_path / "list.parquet"), ReadConfig()), ReadConfig(unit_s=100.0)))
+    assert max(len(unit) for unit in units) <= 15
+    assert [entry.row for unit in units for entry in unit] == list(range(1000))
+
+
+def test_a_huge_row_group_makes_no_unit_of_hours(tmp_path: Path) -> None:
+    audio = [bytes(17_000)] * 2000  # a second each, if it were FLAC; in one row group
+    table = pa.table({"audio": pa.array(audio, pa.binary()), "duration": [60.0] * 2000})
+    pq.write_table(table, tmp_path / "shard.parquet", row_group_size=2000)
+    units = list(units_of(open_source(str(tmp_path / "shard.parquet"), ReadConfig()), ReadConfig(unit_s=100.0)))
+    assert max(sum(entry.seconds for entry in unit) for unit in units) <= 1800
+    assert [entry.row for unit in units for entry in unit] == list(range(2000))

@@ -38,6 +38,7 @@ def _read(file: Any, max_frames: int) -> FloatArray:
     """The frames that are there, up to a limit: (num_frames, channels)."""
     if file.frames < UNKNOWN_FRAMES:
         return file.read(max_frames, dtype="float32", always_2d=True)  # type: ignore[no-any-return]
+    file.seekable = lambda: False  # else soundfile seeks after every read, which fails without a length
     blocks = [np.empty((0, file.channels), np.float32)]
     while max_frames > 0 and len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
         blocks.append(block)

@@ -236,9 +236,10 @@ def test_what_is_configured_comes_before_the_environment(transcribe, monkeypatch
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "ray://127.0.0.1:10001"])
-def test_a_cluster_that_is_not_there(transcribe, address):
-    code, _, stderr = transcribe("--address", address)
-    assert code == 2
+def test_a_cluster_that_is_not_there(sample, out, address):
+    process = start(sample, out, "--address", address)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
     assert is_one_clear_line(stderr)
     assert address in stderr
 

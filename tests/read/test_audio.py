@@ -175,3 +175,19 @@ def test_details_are_the_same_on_every_run() -> None:
 )
 def test_files_made_to_break_decoders_fail_like_any_other(shared_data: Path, name: str, expected: str) -> None:
     assert reason((shared_data / "hostile" / name).read_bytes()) == expected
+
+
+def test_a_streamed_flac_that_does_not_tell_its_length_is_read(tmp_path: Path) -> None:
+    """Encoders that write to a pipe leave the number of samples at zero, and libsndfile then claims 2**63."""
+    wave = np.sin(np.arange(16_000 * 3, dtype=np.float32) / 7) / 2
+    path = tmp_path / "a.flac"
+    soundfile.write(path, wave, 16_000)
+    data = bytearray(path.read_bytes())
+    assert data[:4] == b"fLaC"
+    assert data[4] & 0x7F == 0  # the block with the lengths comes first
+    data[21] &= 0xF0  # the low four bits of this byte and the next four bytes are the number of samples
+    data[22:26] = bytes(4)
+    assert soundfile.info(io.BytesIO(bytes(data))).frames > 2**40
+    np.testing.assert_allclose(decode(bytes(data), 600.0), wave, atol=1e-4)
+    with pytest.raises(RecordingError, match="longer than 2 s"):
+        decode(bytes(data), 2.0)
