@@ -83,7 +83,8 @@ def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
     """In this process, without Ray: what one types first."""
     from pipeline.carry import in_process
     from pipeline.plan import texts
-    from pipeline.records import Recording, Unit
+    from pipeline.records import Recording
+    from pipeline.unit import Unit
 
     units = [Unit(number, [Recording(id=path, uri=path)]) for number, path in enumerate(paths)]
     num_failed = 0

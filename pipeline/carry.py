@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import UsageError
-from pipeline.records import Unit
 from pipeline.resources import Pool
+from pipeline.unit import Unit
 
 RunStage = Callable[[Unit], Unit]
 

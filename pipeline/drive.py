@@ -21,7 +21,6 @@ from pipeline.plan import transcription
 from pipeline.progress import Progress
 from pipeline.read.entries import Source
 from pipeline.read.sources import open_source
-from pipeline.records import Unit
 from pipeline.resources import Pools, one_process, plan_pools
 from pipeline.run import Run
 from pipeline.session import ray_session
@@ -29,6 +28,7 @@ from pipeline.store import Folder
 from pipeline.summary import Session, Summary, summarise, summary_json
 from pipeline.text.features import FeatureExtractor
 from pipeline.text.vocabulary import Vocabulary
+from pipeline.unit import Unit
 
 PASSES = 2  # over units that did not come back, before their recordings are tried one by one
 

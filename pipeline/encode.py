@@ -12,9 +12,10 @@ from pipeline.config import EncodeConfig
 from pipeline.errors import RecordingError, UsageError
 from pipeline.models.locate import checkpoint_directory, checkpoint_hash
 from pipeline.models.wav2vec2 import Wav2Vec2ForCTC
-from pipeline.records import SAMPLE_RATE, FloatArray, Recording, Unit
+from pipeline.records import SAMPLE_RATE, FloatArray, Recording
 from pipeline.text.features import FeatureExtractor
 from pipeline.text.vocabulary import Vocabulary
+from pipeline.unit import Unit
 
 
 class Encoder:

@@ -7,7 +7,8 @@ from typing import Any
 
 from pipeline.carry import Fault, RunStage, Stage, StageError, timed
 from pipeline.errors import RecordingError
-from pipeline.records import Recording, Unit
+from pipeline.records import Recording
+from pipeline.unit import Unit
 
 STRIKES = 2  # a node may die by itself under an innocent recording; twice in a row is no accident
 

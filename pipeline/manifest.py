@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from pipeline.config import ReadConfig
 from pipeline.read.entries import Entry, Piece, Source
-from pipeline.records import SCHEMA, Recording, Unit
+from pipeline.records import SCHEMA, Recording
 from pipeline.store import Folder
+from pipeline.unit import Unit
 
 UNITS = "units.parquet"
 UNITS_PER_FILE = 32

@@ -1,19 +1,16 @@
-"""The row: one recording from read to write, the unit that carries it, and the one Arrow schema of the output.
+"""The row: one recording from read to write, and the one Arrow schema of the output.
 
 Knows nothing of where recordings come from, of Ray, or of files.
 """
 
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.errors import RecordingError
-
-if TYPE_CHECKING:
-    from pipeline.commit import Commit
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -91,28 +88,6 @@ class Recording:
         self.status, self.error, self.error_detail = "failed", f"{stage}: {error.reason}", error.detail
         self.audio = self.emissions = self.frame_s = None
         self.text = self.words = self.confidence = self.word_errors = self.char_errors = None
-
-
-@dataclass(slots=True)
-class Unit:
-    """The recordings of one task: one part, one commit. The manifest fixes which they are; stages fill them in."""
-
-    id: int
-    recordings: list[Recording] = field(default_factory=list)
-    attempt: int = 0  # above 0, only what failed before is tried again
-    columns: pa.Table | None = None  # passed-through columns of the input, a row per recording
-    stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds by stage
-    stage_cpu_s: dict[str, float] = field(default_factory=dict)  # CPU seconds of the stage's own process
-    commit: "Commit | None" = None  # what write left behind
-
-    def pending(self) -> list[Recording]:
-        """The recordings still to be worked on: neither failed nor finished by an earlier attempt."""
-        return [recording for recording in self.recordings if recording.status == "pending"]
-
-    def finish(self) -> None:
-        """What has come through every stage without failing is done."""
-        for recording in self.pending():
-            recording.status = "ok"
 
 
 def without_query(uri: str) -> str:

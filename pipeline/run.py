@@ -21,8 +21,9 @@ from pipeline.errors import UsageError
 from pipeline.lock import LOCK
 from pipeline.manifest import Manifest, UnitInfo, units_of
 from pipeline.read.entries import Source
-from pipeline.records import Unit, from_table, without_query
+from pipeline.records import from_table, without_query
 from pipeline.store import Folder, is_temporary
+from pipeline.unit import Unit
 
 RUN, SUMMARY = "run.json", "summary.json"
 OURS = (RUN, SUMMARY, "commits", "data", "manifest", LOCK)  # all that a run consists of

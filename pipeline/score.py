@@ -4,7 +4,8 @@ Counts are stored because they add; rates are derived from their sums. Texts are
 of normalisation.
 """
 
-from pipeline.records import ErrorCounts, Unit
+from pipeline.records import ErrorCounts
+from pipeline.unit import Unit
 
 
 def score(unit: Unit) -> Unit:

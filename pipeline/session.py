@@ -105,3 +105,4 @@ def _set_up_ray_data() -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs a trace for every block it drops
     # max_restarts and its kin have no named successor before Ray 2.64, which pyproject.toml excludes.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"ray\.data")  # advice on sizes that are ours to set

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.commit import Commit, Tally, part_name
-from pipeline.records import Unit, to_table
+from pipeline.records import to_table
 from pipeline.run import Run
+from pipeline.unit import Unit
 
 
 class Writer:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.records import Recording, Unit
+from pipeline.records import Recording
+from pipeline.unit import Unit
 
 
 def listed(unit: Unit) -> Unit:

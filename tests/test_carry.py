@@ -13,8 +13,8 @@ from pipeline import carry
 from pipeline.carry import Fault, Stage, StageError, in_process, on_ray
 from pipeline.errors import UsageError
 from pipeline.isolate import isolate
-from pipeline.records import Unit
 from pipeline.resources import Pool
+from pipeline.unit import Unit
 from tests.doubles import Deadly, Sum, finish, listed
 
 TASK, ACTOR = Pool(None, 1.0), Pool(1, 0.0)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import RecordingError
-from pipeline.records import ErrorCounts, Recording, Unit, Word, from_table, to_table
+from pipeline.records import ErrorCounts, Recording, Word, from_table, to_table
+from pipeline.unit import Unit
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 SINGLE = st.floats(0, 1e6, width=32)  # what the schema keeps of times and confidences

@@ -11,9 +11,10 @@ from pipeline.commit import Commit, Tally, file_name, part_name
 from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.read.entries import Entry, Piece
-from pipeline.records import ErrorCounts, Unit, Word
+from pipeline.records import ErrorCounts, Word
 from pipeline.run import Run
 from pipeline.store import Folder
+from pipeline.unit import Unit
 from pipeline.write import Writer, read_parts
 
 SETTINGS = {"input": "/audio", "encode.model": "tiny (1234)"}

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
 from pipeline.errors import RecordingError
-from pipeline.records import ErrorCounts, Recording, Unit
+from pipeline.records import ErrorCounts, Recording
 from pipeline.score import count_characters, count_words, score
+from pipeline.unit import Unit
 
 WORDS = st.lists(st.sampled_from(["A", "I", "THE", "THERE", "é", "e\u0301", "中文", "I'M"]), max_size=8)
 SPACE = st.sampled_from([" ", "  ", "\t", "\n", "\u00a0", "\u2003", "\u3000", "\r\n"])

@@ -10,7 +10,7 @@ SLOW_RUN = """
 import time
 from pipeline.carry import Stage, on_ray
 from pipeline.config import RunConfig
-from pipeline.records import Unit
+from pipeline.unit import Unit
 from pipeline.resources import Pool
 from pipeline.session import ray_session
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.records import FloatArray, Unit, Word
+from pipeline.records import FloatArray, Word
 from pipeline.text.vocabulary import Vocabulary
+from pipeline.unit import Unit
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 It does not know any model family: each family's file brings its own `NameTable`.
 """
 
-import json
 import os
 import pickle
 import re
@@ -19,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
+from pipeline.jsonfile import read_object
 from pipeline.models.locate import WEIGHT_FILES
 
 # The endings that torch's two weight-norm implementations give to the gain and the direction of one weight.
@@ -200,14 +200,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
 def _read_json_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
-    return content
+        return read_object(path)
+    except UsageError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _listed(kind: str, names: Iterable[str], show: int = 5) -> str:

@@ -145,7 +145,7 @@ class ConvLayer(nn.Module):
         return self.activation(self.layer_norm(x))
 
 
-class FeatureExtractor(nn.Module):
+class FrontEnd(nn.Module):
     """Samples to frames, by strided convolutions."""
 
     def __init__(self, config: Wav2Vec2Config) -> None:
@@ -258,7 +258,7 @@ class Wav2Vec2Model(nn.Module):
     def __init__(self, config: Wav2Vec2Config) -> None:
         super().__init__()
         self.config = config
-        self.feature_extractor = FeatureExtractor(config)
+        self.feature_extractor = FrontEnd(config)
         self.feature_projection = FeatureProjection(config)
         self.encoder = Encoder(config)
 

@@ -17,7 +17,8 @@ from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
 from pipeline.read.guard import Guard
 from pipeline.read.parquet import audio_column
-from pipeline.records import SAMPLE_RATE, Recording, Unit
+from pipeline.records import SAMPLE_RATE, Recording
+from pipeline.unit import Unit
 
 ROWS_AT_ONCE = 64  # of a Parquet shard: some MB of compressed audio
 

@@ -3,7 +3,6 @@
 Knows nothing of files other than that one; audio comes in as 16 kHz mono.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import UsageError
+from pipeline.jsonfile import read_object
 from pipeline.records import SAMPLE_RATE, FloatArray
 
 VARIANCE_FLOOR = 1e-7  # what the checkpoints were trained with; keeps silence finite
@@ -45,12 +45,7 @@ def _settings(directory: Path) -> dict[str, Any]:
         path = directory / name
         if not path.exists():
             continue
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: not JSON ({error})") from error
-        if not isinstance(content, dict):
-            raise UsageError(f"{path}: not a JSON object")
+        content = read_object(path)
         settings = content if key is None else content.get(key)
         if isinstance(settings, dict):
             return settings

@@ -3,12 +3,12 @@
 Knows nothing of decoding; says which label is the blank, which ends a word, and which never appear in a text.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError
+from pipeline.jsonfile import read_object
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,18 @@ class Vocabulary:
 
     @classmethod
     def from_pretrained(cls, directory: Path) -> "Vocabulary":
-        ids = _read_json(directory / "vocab.json", required=True)
+        ids = read_object(directory / "vocab.json")
         if ids and all(isinstance(value, dict) for value in ids.values()):
             raise UsageError(
                 f"{directory}: a vocabulary per language ({', '.join(list(ids)[:5])}, ...): not supported yet"
             )
-        settings = _read_json(directory / "tokenizer_config.json")
+        settings = _optional(directory / "tokenizer_config.json")
         kind = str(settings.get("tokenizer_class", "Wav2Vec2CTCTokenizer"))
         if kind not in ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer"):
             raise UsageError(f"{directory}: tokenizer {kind} is not supported yet")
-        ids = {**ids, **_read_json(directory / "added_tokens.json")}
+        ids = {**ids, **_optional(directory / "added_tokens.json")}
         labels = _labels(ids, directory)
-        named = {**_read_json(directory / "special_tokens_map.json"), **settings}
+        named = {**_optional(directory / "special_tokens_map.json"), **settings}
         blank = _token(named, "pad_token", "<pad>")
         if blank not in ids:
             raise UsageError(f"{directory}: the padding token {blank}, which is CTC's blank, is not in vocab.json")
@@ -81,15 +81,5 @@ def _token(settings: dict[str, Any], name: str, default: str) -> str:
     return str(token["content"] if isinstance(token, dict) else token)
 
 
-def _read_json(path: Path, required: bool = False) -> dict[str, Any]:
-    if not path.exists():
-        if required:
-            raise UsageError(f"{path.parent}: no {path.name}, so the model's outputs have no letters")
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: not a JSON object")
-    return content
+def _optional(path: Path) -> dict[str, Any]:
+    return read_object(path) if path.exists() else {}

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from transformers import Wav2Vec2CTCTokenizer
 
 from pipeline.decode.greedy import GreedyDecoder, collapse, greedy
-from pipeline.records import Recording, Unit
+from pipeline.records import Recording
 from pipeline.text.vocabulary import Vocabulary
+from pipeline.unit import Unit
 
 LABELS = ("<pad>", "<s>", "</s>", "<unk>", "|", *"AEHLO")
 BLANK, DELIMITER = 0, 4

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.models.tiling import tiled
-from pipeline.models.wav2vec2 import FeatureExtractor, Wav2Vec2Config
+from pipeline.models.wav2vec2 import FrontEnd, Wav2Vec2Config
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
@@ -22,7 +22,7 @@ def test_tiles_equal_the_whole(norm, bias, kernels, strides, num_frames):
         conv_bias=bias,
         feat_extract_norm=norm,
     )
-    front_end = FeatureExtractor(config).eval()
+    front_end = FrontEnd(config).eval()
     for layer in front_end.conv_layers:
         for parameter in layer.layer_norm.parameters():
             torch.nn.init.normal_(parameter, mean=1.0)

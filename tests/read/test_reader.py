@@ -15,7 +15,8 @@ import soundfile
 from pipeline.config import ReadConfig
 from pipeline.read.reader import ROWS_AT_ONCE, Reader
 from pipeline.read.sources import open_source
-from pipeline.records import Recording, Unit
+from pipeline.records import Recording
+from pipeline.unit import Unit
 
 
 def clip(number: int) -> bytes:

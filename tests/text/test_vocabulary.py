@@ -63,7 +63,7 @@ def test_older_layouts_keep_special_tokens_as_objects_in_a_file_of_their_own(tmp
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "no vocab.json"),
+        ({}, "vocab.json is missing"),
         ({"vocab.json": "{"}, "vocab.json: not JSON"),
         ({"vocab.json": b"\xff"}, "vocab.json: not JSON"),
         ({"vocab.json": "[]"}, "vocab.json: not a JSON object"),
