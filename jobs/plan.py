@@ -2,19 +2,17 @@
 
 import argparse
 import json
-from typing import TYPE_CHECKING
 
 from jobs import options as shared
 from jobs import show
 from pipeline import run as runs
 from pipeline import store
 from pipeline.config import Config
+from pipeline.drive import Request
 from pipeline.manifest import UnitInfo, unit_info, units_of
+from pipeline.plan import transcription
 from pipeline.progress import hours
-from pipeline.resources import Node, this_machine
-
-if TYPE_CHECKING:
-    from pipeline.drive import Request
+from pipeline.resources import Node, one_process, plan_pools, this_machine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipeline.drive import Request
-    from pipeline.plan import transcription
-    from pipeline.resources import one_process, plan_pools
-
     config = shared.config_of(options)
     request = Request(options.input, options.output, config)
     there = runs.check_target(request.folder, request.settings())
@@ -38,38 +32,46 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(counts | {"stages": {stage.name: str(stage.pool) for stage in stages}}))
         return 0
+    about = "" if counts["audio_s_known"] else "about "
     show.table(
-        [(name.replace("_", " "), value if isinstance(value, str) else f"{value:,}") for name, value in counts.items()]
+        [
+            ("input", f"{counts['input']}, {counts['taken_for']}"),
+            ("output", str(counts["output"])),
+            ("recordings", f"{counts['recordings']:,}"),
+            ("audio", f"{about}{hours(float(counts['audio_s']))}"),
+            ("units", f"{counts['units']:,}"),
+            ("committed", f"{counts['committed']:,}"),
+        ]
     )
     print()
-    show.table([(stage.name, str(stage.pool)) for stage in stages])
+    if counts["committed"] == counts["units"]:
+        print("Nothing is left to do.")
+    else:
+        show.table([(stage.name, str(stage.pool)) for stage in stages])
     print("\nNothing was started or written.")
     return 0
 
 
-def _committed(there: runs.Run) -> dict[str, str | int]:
+def _committed(there: runs.Run) -> dict[str, str | float]:
     info = there.info()
     counts = {"input": info["settings"]["input"], "taken_for": info["source"], "output": there.folder.url}
     return counts | _counts(there.manifest.units()) | {"committed": len(there.commits())}
 
 
-def _counted(request: "Request") -> dict[str, str | int]:
+def _counted(request: Request) -> dict[str, str | float]:
     source = request.open_source()
     units = [unit_info(number, unit) for number, unit in enumerate(units_of(source, request.config.read))]
     counts = {"input": store.absolute(request.source), "taken_for": source.description, "output": request.folder.url}
     return counts | _counts(units) | {"committed": 0}
 
 
-def _counts(units: list[UnitInfo]) -> dict[str, str | int]:
+def _counts(units: list[UnitInfo]) -> dict[str, str | float]:
     return {
         "recordings": sum(unit.num_recordings for unit in units),
-        "audio": _audio(sum(unit.seconds for unit in units), all(unit.seconds_known for unit in units)),
+        "audio_s": sum(unit.seconds for unit in units),
+        "audio_s_known": all(unit.seconds_known for unit in units),
         "units": len(units),
     }
-
-
-def _audio(seconds: float, known: bool) -> str:
-    return hours(seconds) if known else f"about {hours(seconds)}, estimated from file sizes"
 
 
 def _nodes(config: Config) -> list[Node]:

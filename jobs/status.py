@@ -24,7 +24,10 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(result.as_dict() | {"driver": driver}))
         return 0 if result.complete else 1
     state = "complete" if result.complete else "running" if driver else "stopped; the same command goes on with it"
-    about = "" if result.seconds_known else "about "
-    show.table([("run", result.run), ("state", state), ("in the manifest", f"{about}{hours(result.seconds_total)}")])
+    rows = [("run", result.run), ("state", state)]
+    if not result.complete:
+        about = "" if result.seconds_known else "about "
+        rows.append(("in the manifest", f"{about}{hours(result.seconds_total)} of audio"))
+    show.table(rows)
     show.summary(result)
     return 0 if result.complete else 1

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +37,45 @@ def test_a_stage_slower_than_rays_limit_is_not_given_up():
     )
     assert done.stdout.split() == ["1"], done.stderr
     assert done.stderr == ""
+
+
+HUNGRY_RUN = """
+from pipeline.carry import Stage, on_ray
+from pipeline.config import RunConfig
+from pipeline.resources import Pool
+from pipeline.session import ray_session
+from pipeline.unit import Unit
+import time
+
+def hungry(unit):
+    if unit.id == 1:
+        hoard = []
+        for _ in range(200):
+            hoard.append(bytearray(b"x") * 2**27)
+            time.sleep(0.05)
+    return unit
+
+with ray_session(RunConfig(cpus=1)):
+    stages = [Stage("read", lambda: hungry, Pool(None, 1.0))]
+    done = sorted(unit.id for unit in on_ray(stages, [Unit(n) for n in range(3)]))
+print(*done)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_task_that_eats_the_memory_is_not_started_for_ever():
+    """Ray counts its own memory kills apart from other deaths, and without bound."""
+    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    total, free = (int(meminfo[key].split()[0]) for key in ("MemTotal", "MemAvailable"))
+    threshold = (total - free + 4 * 2**20) / total  # 4 GB above what is in use now
+    if threshold > 0.9:
+        pytest.skip("too little memory is free")
+    done = subprocess.run(
+        [sys.executable, "-c", HUNGRY_RUN],
+        env={**os.environ, "RAY_memory_usage_threshold": str(threshold)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.stdout.split() == ["0", "2"], done.stderr
