@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := build/demo
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test test-slow bench lint decoders clean
 
@@ -11,6 +12,7 @@ help: ## print this list
 demo: .venv/installed ## set up, then transcribe the bundled sample corpus and score it
 	$(BIN)/python -m pipeline.demo.sample $(DEMO)
 	$(BIN)/nightshift transcribe $(DEMO)/corpus/manifest.jsonl $(DEMO)/run --model $(DEMO)/model --overwrite
+	@echo && echo "One file alone, whose text means nothing, because the model has learnt nothing:"
 	@$(BIN)/nightshift transcribe $(DEMO)/corpus/002.mp3 --model $(DEMO)/model
 	@$(BIN)/python -c "import kenlm" 2>/dev/null || \
 		echo "Not installed: kenlm, which this demo does not need; 'make decoders' builds it with a C++ compiler."
