@@ -33,5 +33,5 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def config_of(options: argparse.Namespace) -> Config:
     """The file, then --set, then the shorthand flags: the later wins."""
     flags = {key: getattr(options, flag) for flag, key in SHORTHANDS.items() if getattr(options, flag) is not None}
-    overrides = [*options.overrides, *(f"{key}={json.dumps(value)}" for key, value in flags.items())]
-    return configuration.load(options.config, overrides)
+    as_toml = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in flags.items()]
+    return configuration.load(options.config, [*options.overrides, *as_toml])

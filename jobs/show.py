@@ -27,7 +27,7 @@ def summary(result: Summary) -> None:
     if result.num_doubled_ids:
         rows.append(("ids made unique", f"{result.num_doubled_ids:,}, by a number after a #"))
     if (session := result.session) is not None:
-        speed = f"{session.audio_s / session.wall_s:,.0f} times real time" if session.wall_s else ""
+        speed = f"{session.audio_s / session.wall_s:,.0f} times real time"
         rows.append(("time", f"{clock(session.wall_s)} for {hours(session.audio_s)} of audio, {speed}"))
     if result.stage_s:
         rows.append(("time in stages", ", ".join(f"{name} {clock(s)}" for name, s in result.stage_s.items())))

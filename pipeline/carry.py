@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import UsageError
+from pipeline.errors import StageError, UsageError
 from pipeline.resources import Pool
 from pipeline.unit import Unit
 
@@ -33,15 +33,6 @@ class Stage:
     name: str
     make: Callable[[], RunStage]
     pool: Pool
-
-
-class StageError(Exception):
-    """A stage raised what it should not have: a bug, or a disk that is full. The run stops and can be resumed."""
-
-    def __init__(self, message: str, trace: str = "") -> None:
-        super().__init__(message, trace)
-        self.message = message
-        self.trace = trace  # where it happened, in the worker; empty where the system's own words say enough
 
 
 @dataclass(frozen=True)
@@ -86,7 +77,7 @@ def timed(name: str, stage: RunStage, unit: Unit) -> Unit:
 def on_ray(stages: list[Stage], units: list[Unit]) -> Iterator[Unit]:
     """The plan as one streaming Ray Data pipeline; units come out as they are done, in any order.
 
-    A unit that killed its processes twice does not come out at all.
+    A unit that killed its process, and again when it was retried, does not come out at all.
     """
     import ray.data
 

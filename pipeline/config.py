@@ -67,13 +67,15 @@ class RunConfig:
         _positive("run", self, "cpus", "log_every_s")
         if self.max_failed_share is not None and not 0 <= self.max_failed_share <= 1:
             raise UsageError(f"run.max_failed_share is a share between 0 and 1, not {self.max_failed_share}")
-        if self.address is not None and "://" in self.address:
-            raise UsageError(f"run.address = {self.address}: Ray Client is not supported; give HOST:PORT, or local")
 
     @property
     def cluster(self) -> str:
         """Where to run: what is configured, else what Ray itself would take, else a cluster of our own."""
-        return self.address or os.environ.get("RAY_ADDRESS") or "local"
+        address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        if "://" in address:
+            origin = "run.address" if self.address else "RAY_ADDRESS"
+            raise UsageError(f"{origin} = {address}: only HOST:PORT of a cluster is supported, local, auto, or here")
+        return address
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Knows nothing of the command line; `plan` says what happens to a unit.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.isolate import isolate
 from pipeline.lock import Lock
+from pipeline.manifest import units_of
 from pipeline.models.locate import checkpoint_directory, checkpoint_hash
 from pipeline.plan import transcription
 from pipeline.progress import Progress
@@ -67,33 +69,40 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages = transc
     folder = request.folder
     progress.phase("checking the model")
     settings = request.settings()
+    source = None
     if request.overwrite or runs.check_target(folder, settings) is None:
         progress.phase("listing the input")
-        source = request.open_source()  # before anything is locked or deleted: it may not be there
+        source = request.open_source()  # before the directory is touched: the input may not be there
     with Lock(folder) as lock:
-        if request.overwrite:
-            runs.clear(folder)
-        run = runs.check_target(folder, settings)
+        run = None if request.overwrite else runs.check_target(folder, settings)
         if run is None:
+            source = source or request.open_source()
+            if request.overwrite:
+                deque(units_of(source, request.config.read), maxlen=0)  # all of it is readable, or nothing is deleted
+                runs.clear(folder)
             run = runs.prepare(folder, settings, request.config, source)
         units, commits = run.manifest.units(), run.commits()
         run.sweep(commits)
         pending = runs.pending_units(units, commits, request.retry_failed)
-        if not pending:
-            return summarise(run, units, list(commits.values()))
-        to_do = {unit.id for unit in pending}
-        progress.begin(units, done=[commit for commit in commits.values() if commit.unit not in to_do])
-        with closing(_carried(run, request.config, pending, make_stages, progress)) as written:
-            for unit in written:
-                assert unit.commit is not None
-                progress.add(unit.commit)
-                commits[unit.id] = unit.commit
-                if lock.lost is not None:
-                    raise UsageError(f"{folder.url}: {lock.lost}")
-        run.sweep(commits)  # of parts that a retry replaced
-        session = Session(time.monotonic() - began, sum(commits[unit].tally.audio_s for unit in to_do))
+        session = None
+        if pending:
+            folder.delete([runs.SUMMARY])
+            before = {unit.id: commits[unit.id] for unit in pending if unit.id in commits}
+            progress.begin(units, done=[c for c in commits.values() if c.unit not in before], retried=before)
+            with closing(_carried(run, request.config, pending, make_stages, progress)) as written:
+                for unit in written:
+                    assert unit.commit is not None
+                    progress.add(unit.commit)
+                    commits[unit.id] = unit.commit
+                    if lock.lost is not None:
+                        raise UsageError(f"{folder.url}: {lock.lost}")
+            run.sweep(commits)  # of parts that a retry replaced
+            audio_s = sum(commits[unit.id].tally.audio_s for unit in pending)
+            audio_s -= sum(commit.tally.audio_s for commit in before.values())
+            session = Session(time.monotonic() - began, audio_s)
         result = summarise(run, units, list(commits.values()), session)
-        folder.publish(runs.SUMMARY, summary_json(result))
+        if pending or not folder.exists(runs.SUMMARY):
+            folder.publish(runs.SUMMARY, summary_json(result))
     return result
 
 
@@ -111,10 +120,13 @@ def _carried(
         progress.phase("transcribing")
         left = {unit.id: unit for unit in pending}
         for _ in range(PASSES):
+            num_left = len(left)
             if left:
                 for unit in on_ray(stages, list(left.values())):
                     left.pop(unit.id)
                     yield unit
+            if len(left) == num_left:
+                break  # nothing came back: another pass would not help
         for number, unit in enumerate(left.values(), 1):
             progress.phase(
                 f"unit {unit.id} killed its processes: trying its recordings one by one ({number}/{len(left)})"

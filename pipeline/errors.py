@@ -1,7 +1,7 @@
-"""The two kinds of fault that are not ours: a command that cannot be carried out, and a recording that fails.
+"""The kinds of fault: a command that cannot be carried out, a recording that fails, and a stage that should not have.
 
-Knows nothing of exit codes or rows: `jobs` turns the first into exit code 2, the stages turn the second into a row.
-Every other exception is a fault of ours and stops the run.
+Knows nothing of exit codes or rows: `jobs` turns the first into exit code 2, the stages turn the second into a row, and
+the third, like every other exception, stops the run.
 """
 
 
@@ -16,3 +16,12 @@ class RecordingError(Exception):
         super().__init__(reason, detail)  # both, so that it survives pickling
         self.reason = reason
         self.detail = detail
+
+
+class StageError(Exception):
+    """A stage raised what it should not have: a bug, or a disk that is full. The run stops and can be resumed."""
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message, trace)
+        self.message = message
+        self.trace = trace  # where it happened, in the worker; empty where the system's own words say enough

@@ -5,8 +5,8 @@ Knows nothing of why a process dies; a crash in native code and the kernel's mem
 
 from typing import Any
 
-from pipeline.carry import Fault, RunStage, Stage, StageError, timed
-from pipeline.errors import RecordingError
+from pipeline.carry import Fault, RunStage, Stage, timed
+from pipeline.errors import RecordingError, StageError
 from pipeline.records import Recording
 from pipeline.unit import Unit
 
@@ -51,15 +51,15 @@ class _Room:
     def _attempt(self, recording: Recording) -> tuple[Recording | None, str]:
         """The recording after every step, or the name of the step that did not come back."""
         import ray
-        from ray.exceptions import ActorDiedError, OutOfMemoryError
+        from ray.exceptions import OutOfMemoryError, RayActorError
 
         if self._actor is None:
             self._actor = self._new_actor()
         for step in self._steps:
             try:
                 passed: Recording | Fault = ray.get(self._actor.run.remote(step.name, recording))
-            except (ActorDiedError, OutOfMemoryError):
-                self._actor = None
+            except (RayActorError, OutOfMemoryError):
+                self.close()  # "unavailable" may only mean that the news of its death is late
                 return None, step.name
             if isinstance(passed, Fault):
                 raise passed.error

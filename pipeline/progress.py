@@ -30,6 +30,7 @@ class Progress:
         self._seconds: dict[int, float] = {}  # audio seconds by unit, as the manifest has them
         self._seconds_known = True
         self._num_recordings = 0
+        self._retried: dict[int, Commit] = {}
         self._listed_s = 0.0  # what the manifest says of what is done
         self._done_s = self._done_before_s = 0.0
         self._start = self._last_line = time.monotonic()
@@ -55,8 +56,9 @@ class Progress:
         else:
             self._live.refresh()  # at once: what follows may hold stderr back
 
-    def begin(self, units: list[UnitInfo], done: list[Commit]) -> None:
-        """What there is to do in all; what is done already counts, but not towards the speed."""
+    def begin(self, units: list[UnitInfo], done: list[Commit], retried: dict[int, Commit] | None = None) -> None:
+        """What there is to do in all. What is done already counts, but not towards the speed, in retried units too."""
+        self._retried = retried or {}
         self._seconds = {unit.id: unit.seconds for unit in units}
         self._seconds_known = all(unit.seconds_known for unit in units)
         self._num_recordings = sum(unit.num_recordings for unit in units)
@@ -67,6 +69,8 @@ class Progress:
     def add(self, commit: Commit) -> None:
         """One more unit is done."""
         self._count(commit)
+        if (before := self._retried.get(commit.unit)) is not None:
+            self._done_before_s += before.tally.audio_s
         if self._live is None and time.monotonic() - self._last_line >= self._log_every_s:
             self._line(self._sentence())
 

@@ -91,8 +91,8 @@ class Recording:
 
 
 def without_query(uri: str) -> str:
-    """A URI fit for results: a presigned URL's query is as good as a password."""
-    return uri.partition("?")[0] if "://" in uri else uri
+    """A URI fit for results: a presigned URL's query is as good as a password. Elsewhere a ? is part of a name."""
+    return uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
 
 
 COUNT_FIELDS = tuple(count.name for count in fields(ErrorCounts))

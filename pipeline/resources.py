@@ -87,5 +87,5 @@ def _cpu_encoders(config: Config, nodes: list[Node]) -> tuple[int, int]:
     actors, threads = config.encode.actors, config.encode.threads
     if actors is not None:
         return actors, threads or max(1, sum(free) // actors)
-    threads = threads or max(1, max(free) // MAX_ENCODERS_PER_NODE)
+    threads = threads or -(-max(free) // MAX_ENCODERS_PER_NODE)
     return sum(max(1, cpus // threads) for cpus in free), threads

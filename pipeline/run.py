@@ -26,7 +26,7 @@ from pipeline.store import Folder, is_temporary
 from pipeline.unit import Unit
 
 RUN, SUMMARY = "run.json", "summary.json"
-OURS = (RUN, SUMMARY, "commits", "data", "manifest", LOCK)  # all that a run consists of
+OURS = (RUN, SUMMARY, "commits", "data", "manifest")  # what a run consists of
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,12 @@ class Run:
             loaded.recordings = [finished.get(recording.id, recording) for recording in loaded.recordings]
         return loaded
 
-    def commit(self, commit: Commit, part: bytes) -> None:
-        """Data first, commit last."""
-        self.folder.sub("data").publish(commit.part, part)
+    def write_part(self, name: str, part: bytes) -> None:
+        """The data comes first; it does not count yet."""
+        self.folder.sub("data").publish(name, part)
+
+    def commit(self, commit: Commit) -> None:
+        """The commit comes last, and its part counts."""
         self.folder.sub("commits").publish(file_name(commit.unit), commit.to_json())
 
     def commits(self) -> dict[int, Commit]:
@@ -145,9 +148,9 @@ def prepare(folder: Folder, settings: dict[str, Any], config: Config, source: So
 def clear(folder: Folder) -> None:
     """Delete a run, run.json first, so that a kill half-way leaves no run with parts missing; foreign files stay."""
     names = folder.names()
-    if RUN not in names and (foreign := [n for n in names if n not in OURS and not n.startswith(".")]):
+    if RUN not in names and (foreign := [n for n in names if n not in (*OURS, LOCK) and not n.startswith(".")]):
         raise UsageError(f"--overwrite: {folder.url} is not a run (it holds {foreign[0]}); nothing was deleted")
-    folder.delete([name for name in OURS if name in names and name != LOCK])
+    folder.delete([name for name in OURS if name in names])
 
 
 def pending_units(units: list[UnitInfo], commits: dict[int, Commit], retry_failed: bool) -> list[Unit]:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline import carry
-from pipeline.carry import Fault, Stage, StageError, in_process, on_ray
-from pipeline.errors import UsageError
+from pipeline.carry import Fault, Stage, in_process, on_ray
+from pipeline.errors import StageError, UsageError
 from pipeline.isolate import isolate
 from pipeline.resources import Pool
 from pipeline.unit import Unit

@@ -177,10 +177,18 @@ def test_columns_named_like_ours_are_renamed_and_never_collide(
     assert columns.to_pylist() == [dict(zip(expected, values.values(), strict=True))]
 
 
-def test_rows_that_name_files_are_cut_like_files(tmp_path: Path) -> None:
+AUDIO_STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+@pytest.mark.parametrize("kind", ["strings", "structs"])
+def test_rows_that_name_files_are_cut_like_files(tmp_path: Path, kind: str) -> None:
     """The size of a path says nothing about the audio behind it: 20,000 paths once made one unit."""
     names = [f"{number}.wav" for number in range(1000)]
-    pq.write_table(pa.table({"path": names}), tmp_path / "list.parquet")
+    paths = {
+        "strings": pa.array(names),
+        "structs": pa.array([{"bytes": None, "path": name} for name in names], AUDIO_STRUCT),
+    }
+    pq.write_table(pa.table({"audio": paths[kind]}), tmp_path / "list.parquet")
     units = list(units_of(open_source(str(tmp_path / "list.parquet"), ReadConfig()), ReadConfig(unit_s=100.0)))
     assert max(len(unit) for unit in units) <= 15
     assert [entry.row for unit in units for entry in unit] == list(range(1000))

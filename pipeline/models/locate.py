@@ -6,7 +6,6 @@ Brings a remote one into this node's cache, once. Knows nothing of what is in it
 import functools
 import hashlib
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -19,6 +18,15 @@ WEIGHT_FILES = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+)
+SETTING_FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "vocab.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
 )
 # What an encoder, its features and its vocabulary are read from; other frameworks' weights stay behind.
 WANTED = ("*.json", "*.safetensors", "pytorch_model*.bin")
@@ -44,21 +52,29 @@ def portable_name(name: str) -> str:
     return str(path.resolve()) if "://" not in name and path.is_dir() else name
 
 
-@functools.cache
 def checkpoint_hash(directory: Path) -> str:
     """A hash of everything in the checkpoint that the transcripts depend on; the first to notice missing weights."""
-    if not any((directory / name).exists() for name in WEIGHT_FILES):
+    weights = next((name for name in WEIGHT_FILES if (directory / name).exists()), None)
+    if weights is None:
         raise UsageError(f"model {directory} has no weights: looked for {', '.join(WEIGHT_FILES)}")
+    shards = [path.name for path in sorted(directory.glob(f"{weights.partition('.')[0]}-*"))]  # where it is an index
     digest = hashlib.sha256()
-    for pattern in WANTED:
-        for path in sorted(directory.glob(pattern)):
-            digest.update(path.name.encode())
-            try:
-                with open(path, "rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
-            except OSError as error:
-                raise UsageError(f"model {path}: {error.strerror}") from error
+    for name in (*SETTING_FILES, weights, *shards):
+        path = directory / name
+        if path.exists():
+            state = path.stat()
+            digest.update(name.encode() + _file_hash(path, state.st_size, state.st_mtime_ns))
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _file_hash(path: Path, size: int, mtime_ns: int) -> bytes:
+    """Once per process for each state of a file: the weights may be gigabytes."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise UsageError(f"model {path}: {error.strerror}") from error
 
 
 def _from_store(url: str) -> Path:
@@ -85,7 +101,6 @@ def _from_store(url: str) -> Path:
                 whole.rename(cache / key)
             except OSError:
                 if not (cache / key).is_dir():  # else another process was first
-                    shutil.rmtree(cache / key, ignore_errors=True)
                     raise
     return cache / key
 

@@ -63,7 +63,8 @@ def value_of(record: dict[str, Any], name: str | None) -> Any:
 
 
 def duration_of(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and 0 < value < MAX_DURATION_S else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value < MAX_DURATION_S else None
 
 
 def text_of(value: Any) -> str | None:

@@ -41,7 +41,7 @@ class Guard:
         self.cpu_s = 0.0  # spent by the children on what they answered
 
     def start(self) -> subprocess.Popen[bytes]:
-        """The child, running; callers with something else to load meanwhile call it early."""
+        """The child, running."""
         if self._child is None or self._child.poll() is not None:
             environment = {name: os.environ[name] for name in _SAFE_ENVIRONMENT if name in os.environ}
             environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])

@@ -32,9 +32,7 @@ class JsonLines:
         assert self._names is not None
         for number, record in self._records():
             path = record[self._names.path]
-            if not isinstance(path, str):
-                raise UsageError(f"{self._path} line {number}: {self._names.path} is not a path")
-            uri = self._resolve(number, path)
+            uri = self._uri(number, path)
             columns = {name: self._as_column(record.get(name), self.schema.field(name)) for name in self.schema.names}
             yield Piece(
                 [
@@ -67,7 +65,6 @@ class JsonLines:
     def _scan(self) -> pa.Schema:
         """A first pass: every line is checked before the run starts, and the columns' types are found."""
         types: dict[str, set[type]] = {}
-        missing_path: list[int] = []
         for number, record in self._records():
             try:
                 json.dumps(record, ensure_ascii=False).encode()
@@ -78,27 +75,25 @@ class JsonLines:
             names = Columns.choose(record, self._config)
             self._names = self._names or names
             if self._names is None or self._names.path not in record:
-                missing_path.append(number)
-                break
+                raise UsageError(f"{self._path} line {number}: no path to audio (one of {', '.join(PATH_COLUMNS)})")
+            self._uri(number, record[self._names.path])
             self._names = self._names.merged(names)
-        if missing_path:
-            raise UsageError(
-                f"{self._path} line {missing_path[0]}: no path to audio (one of {', '.join(PATH_COLUMNS)})"
-            )
         if self._names is None:
             raise UsageError(f"{self._path}: an empty manifest")
         self._names.check(self._config, self._path)
         passed = [name for name in types if name not in self._names.used()]
         return pa.schema([pa.field(name, _arrow_type(types[name])) for name in passed])
 
-    def _resolve(self, number: int, path: str) -> str:
-        if "://" in path:
-            try:
-                store.locate(path)
-            except UsageError as error:
-                raise UsageError(f"{self._path} line {number}: {error}") from error
-            return path
-        return url_of(self._files, posixpath.join(posixpath.dirname(self._path), path))
+    def _uri(self, number: int, path: Any) -> str:
+        if not isinstance(path, str):
+            raise UsageError(f"{self._path} line {number}: {path!r} is not a path")
+        if "://" not in path:
+            return url_of(self._files, posixpath.join(posixpath.dirname(self._path), path))
+        try:
+            store.locate(path)
+        except UsageError as error:
+            raise UsageError(f"{self._path} line {number}: {error}") from error
+        return path
 
     def _size(self, uri: str) -> int | None:
         """Known for local files alone: in object storage each would cost a request. None too where it is missing."""

@@ -56,7 +56,7 @@ class ParquetFiles:
 
     def _cut(self, entries: list[Entry], path: str) -> Iterator[Piece]:
         """A row group in as many pieces as reading it so often is worth; rows that name files are free."""
-        if self._names_files:
+        if entries and entries[0].size is None:
             yield from (Piece([entry]) for entry in entries)
             return
         most_rows = max(1, int(MAX_PIECE_S * len(entries) / max(sum(entry.seconds for entry in entries), 1e-9)))
@@ -95,25 +95,31 @@ class ParquetFiles:
 
     def _mean_size(self, shard: pq.ParquetFile, group: int) -> int | None:
         """Bytes of audio per row of a row group; None where the rows only name files."""
-        if self._names_files:
-            return None
         metadata = shard.metadata.row_group(group)
-        columns = (metadata.column(number) for number in range(metadata.num_columns))
-        size = sum(c.total_compressed_size for c in columns if c.path_in_schema.split(".")[0] == self._column)
-        return int(size) // max(int(metadata.num_rows), 1)
+        leaves = [metadata.column(number) for number in range(metadata.num_columns)]
+        audio = [leaf for leaf in leaves if leaf.path_in_schema.split(".")[0] == self._column]
+        no_bytes = any(leaf.path_in_schema == f"{self._column}.bytes" and _all_null(leaf) for leaf in audio)
+        if self._names_files or no_bytes:
+            return None
+        return int(sum(leaf.total_compressed_size for leaf in audio)) // max(int(metadata.num_rows), 1)
 
     def _open(self, path: str) -> pq.ParquetFile:
         try:
             return pq.ParquetFile(self._files.open(path, "rb"), pre_buffer=False)
         except (pa.ArrowInvalid, OSError) as error:
-            raise UsageError(f"{path}: not a readable Parquet file ({error})") from error
+            raise UsageError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())})") from error
 
     @staticmethod
     def _read(path: str, shard: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
         try:
             return shard.read_row_group(group, columns=columns)
         except (pa.ArrowException, OSError) as error:
-            raise UsageError(f"{path}: row group {group} is not readable ({error})") from error
+            raise UsageError(f"{path}: row group {group} is not readable ({' '.join(str(error).split())})") from error
+
+
+def _all_null(leaf: Any) -> bool:
+    statistics = leaf.statistics
+    return bool(statistics is not None and statistics.has_null_count and statistics.null_count == leaf.num_values)
 
 
 def audio_column(schema: pa.Schema, url: str) -> str:

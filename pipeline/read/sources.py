@@ -50,7 +50,7 @@ def _is_file(files: Any, info: dict[str, Any]) -> bool:
     return bool(info["type"] == "file" or (info.get("islink") and not files.isdir(info["name"])))
 
 
-def _istext_of(name: str) -> bool:
+def _is_utf8(name: str) -> bool:
     """Whether a file name can be written to the manifest; names in another encoding carry lone surrogates."""
     try:
         name.encode()
@@ -62,7 +62,7 @@ def _istext_of(name: str) -> bool:
 def _of_files(url: str, files: Any, root: str, infos: Iterable[dict[str, Any]], config: ReadConfig) -> Source:
     listed = sorted((info["name"], info["size"]) for info in infos if _is_file(files, info))
     visible = [(name, size) for name, size in listed if not posixpath.basename(name).startswith((".", "_"))]
-    if unnamed := next((name for name, _ in visible if not _istext_of(name)), None):
+    if unnamed := next((name for name, _ in visible if not _is_utf8(name)), None):
         raise UsageError(f"{unnamed.encode('utf-8', 'replace').decode()}: its name is not UTF-8; rename it")
     audio = [(name, size) for name, size in visible if is_audio(name)]
     tables = [name for name, _ in visible if name.endswith(".parquet")]
@@ -71,7 +71,7 @@ def _of_files(url: str, files: Any, root: str, infos: Iterable[dict[str, Any]], 
             f"{url} holds {len(audio)} audio files and {len(tables)} Parquet files: name one kind with a glob"
         )
     if audio:
-        return AudioFiles(files, root, audio, config)
+        return AudioFiles(files, root, audio)
     if tables:
         return ParquetFiles(files, root, tables, config)
     raise UsageError(
@@ -85,7 +85,7 @@ class AudioFiles:
 
     schema = pa.schema([])
 
-    def __init__(self, files: Any, root: str, audio: list[tuple[str, int]], config: ReadConfig) -> None:
+    def __init__(self, files: Any, root: str, audio: list[tuple[str, int]]) -> None:
         self.description = f"{len(audio)} audio files"
         self._files, self._root, self._audio = files, root, audio
 

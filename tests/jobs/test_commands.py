@@ -209,6 +209,32 @@ def test_overwrite_looks_at_the_input_before_it_deletes_anything(transcribe, out
     assert len(read_parts(find(str(out)))) == 16
 
 
+@pytest.mark.parametrize("line", ['{"audio_filepath": 5}', '{"audio_filepath": "nosuch://x"}', "{"])
+def test_overwrite_deletes_nothing_for_an_input_with_a_bad_line(transcribe, sample, tmp_path, out, line):
+    transcribe()
+    good = (sample / "corpus/manifest.jsonl").read_text()
+    (tmp_path / "list.jsonl").write_text(f"{good}{line}\n")
+    code, _, stderr = transcribe("--overwrite", source=tmp_path / "list.jsonl")
+    assert code == 2
+    assert "line 17" in stderr
+    assert len(read_parts(find(str(out)))) == 16
+
+
+def test_overwrite_leaves_foreign_files_and_starts_afresh(transcribe, sample, out):
+    transcribe()
+    (out / "notes.txt").write_text("mine")
+    assert transcribe("--overwrite", source=sample / "corpus")[0] == 0
+    assert transcribe(source=sample / "corpus")[0] == 0
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_summary_that_was_lost_is_written_again(transcribe, out):
+    transcribe()
+    (out / "summary.json").unlink()
+    assert transcribe()[0] == 0
+    assert json.loads((out / "summary.json").read_text())["complete"] is True
+
+
 def test_a_run_directory_inside_its_input(sample, tmp_path, capsys):
     shutil.copytree(sample / "corpus", tmp_path / "corpus", ignore=shutil.ignore_patterns("*.jsonl"))
     arguments = ["transcribe", str(tmp_path / "corpus"), str(tmp_path / "corpus/out"), "--address", "here"]
@@ -255,10 +281,11 @@ def test_an_output_below_a_file(transcribe, tmp_path):
 def test_credentials_are_kept_nowhere(transcribe, tmp_path, out):
     code, _, stderr = transcribe(source="s3://KEY:SECRET@bucket/audio")
     assert (code, "SECRET" in stderr) == (2, False)
-    (tmp_path / "list.jsonl").write_text('{"audio": "memory://gone/a.wav?X-Amz-Signature=SECRET", "text": "A"}\n')
+    (tmp_path / "list.jsonl").write_text('{"audio": "http://127.0.0.1:1/a.wav?X-Amz-Signature=SECRET", "text": "A"}\n')
     assert transcribe(source=tmp_path / "list.jsonl")[0] == 0
     (row,) = read_parts(find(str(out))).to_pylist()
-    assert row["error"] == "read: missing file"
+    assert row["error"].startswith("read: ")
+    assert row["uri"] == "http://127.0.0.1:1/a.wav"
     assert "SECRET" not in str(row)
     (tmp_path / "other.jsonl").write_text('{"audio": "http://me:SECRET@host/a.wav"}\n')
     code, _, stderr = transcribe(source=tmp_path / "other.jsonl", target=tmp_path / "other")

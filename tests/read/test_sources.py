@@ -193,8 +193,8 @@ def test_configured_columns_come_before_the_usual_ones(tmp_path: Path) -> None:
         (["[1]"], 1, "not a JSON object"),
         ([{"path": "a"}, {"text": "x"}], 2, "no path to audio"),
         ([{"text": "x"}], 1, "no path to audio"),
-        ([{"path": "a"}, {"path": None}], 2, "path is not a path"),
-        ([{"path": "a"}, {"path": 3}], 2, "path is not a path"),
+        ([{"path": "a"}, {"path": None}], 2, "None is not a path"),
+        ([{"path": "a"}, {"path": 3}], 2, "3 is not a path"),
         ([{"path": "a", "offset": 0.0}, {"path": "a", "offset": 1.5}], 2, "segments of a file (offset)"),
     ],
 )
