@@ -27,16 +27,16 @@ def ray_session(config: RunConfig) -> Iterator[list[Node]]:
     import ray
 
     started = not ray.is_initialized()
-    if started:
-        _start(config)
-    try:
-        _set_up_ray_data()
-        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        with contextlib.redirect_stdout(sys.stderr):  # where Ray prints what befalls its workers
-            yield [Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0))) for resources in alive]
-    finally:
+    with contextlib.redirect_stdout(sys.stderr):  # Ray prints on stdout what befalls its workers, until the very end
         if started:
-            ray.shutdown()
+            _start(config)
+        try:
+            _set_up_ray_data()
+            alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+            yield [Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0))) for resources in alive]
+        finally:
+            if started:
+                ray.shutdown()
 
 
 def _start(config: RunConfig) -> None:

@@ -79,3 +79,43 @@ def test_a_task_that_eats_the_memory_is_not_started_for_ever():
         timeout=180,
     )
     assert done.stdout.split() == ["0", "2"], done.stderr
+
+
+LATE_NEWS_RUN = """
+import os
+from pipeline.carry import Stage
+from pipeline.config import RunConfig
+from pipeline.isolate import isolate
+from pipeline.records import Recording
+from pipeline.resources import Pool
+from pipeline.session import ray_session
+from pipeline.unit import Unit
+
+def deadly(unit):
+    if unit.recordings[0].id == "b":
+        os._exit(1)
+    return unit
+
+def finish(unit):
+    unit.finish()
+    return unit
+
+with ray_session(RunConfig(cpus=1)):
+    stages = [Stage("encode", lambda: deadly, Pool(1, 0.0)), Stage("write", lambda: finish, Pool(None, 1.0))]
+    unit = isolate(stages, Unit(0, [Recording(name, "") for name in "abc"]))
+print(*(recording.status for recording in unit.recordings))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_isolation_survives_late_news_of_a_death():
+    """Ray then calls the actor unavailable instead of dead."""
+    done = subprocess.run(
+        [sys.executable, "-c", LATE_NEWS_RUN],
+        env={**os.environ, "RAY_timeout_ms_task_wait_for_death_info": "0"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.split() == ["ok", "failed", "ok"], done.stderr
