@@ -1,5 +1,6 @@
 """What the tests share: real data where it is at hand, a small sample, a local Ray."""
 
+import importlib.util
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +11,12 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 # No deadlines: a busy machine is no fault of the code, and the first example pays for the imports.
 hypothesis.settings.register_profile("nightshift", deadline=None)
 hypothesis.settings.load_profile("nightshift")
+
+
+def pytest_report_header() -> str | None:
+    """Say which optional decoders are not there; no test needs them yet."""
+    missing = [name for name in ("kenlm", "pyctcdecode") if importlib.util.find_spec(name) is None]
+    return f"not installed: {', '.join(missing)} (make decoders)" if missing else None
 
 
 @pytest.fixture(scope="session")
