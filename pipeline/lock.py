@@ -117,5 +117,5 @@ def _alive(holder: dict[str, str]) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass
+        pass  # another user's, and alive
     return int(holder["pid"]) != os.getpid() or holder["token"] in _held_here
