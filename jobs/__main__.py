@@ -16,6 +16,9 @@ JOBS = {
     "transcribe": "transcribe a corpus into a run directory, or a few files to the screen",
     "plan": "show what a transcription would do, and touch nothing",
     "status": "show how far a run is, from its files alone",
+    "decode": "decode the kept emissions of a run again, without audio or a GPU",
+    "tune": "find the decoding settings with the fewest word errors on kept emissions",
+    "build-lm": "estimate a language model from text",
     "bench": "measure speed",
 }
 
@@ -33,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        job = importlib.import_module(f"jobs.{chosen.job}")
+        job = importlib.import_module(module_of(chosen.job))
         job_parser = argparse.ArgumentParser(prog=f"nightshift {chosen.job}", description=job.__doc__)
         job.add_arguments(job_parser)
         # Flags may stand between INPUT and OUTPUT, too.
@@ -48,6 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
         code, told = explain(error)
         print(told, file=sys.stderr)
         return code
+
+
+def module_of(job: str) -> str:
+    return f"jobs.{job.replace('-', '_')}"
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

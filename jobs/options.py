@@ -2,16 +2,48 @@
 
 import argparse
 import json
+import typing
 
 from pipeline import config as configuration
-from pipeline.config import Config
+from pipeline.config import Config, DecodeConfig
 
 # Flags that are short for a configuration key.
-SHORTHANDS = {"model": "encode.model", "address": "run.address", "limit": "read.limit", "device": "encode.device"}
+SHORTHANDS = {
+    "model": "encode.model",
+    "address": "run.address",
+    "limit": "read.limit",
+    "device": "encode.device",
+    "lm": "decode.lm",
+    "decoder": "decode.decoder",
+    "keep_emissions": "encode.keep_emissions",
+}
+DECODERS = typing.get_args(typing.get_type_hints(DecodeConfig)["decoder"])
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """For jobs that start from audio."""
     parser.add_argument("--model", metavar="M", help="checkpoint directory, its URL, or a name on the Hugging Face hub")
+    parser.add_argument("--limit", metavar="N", type=int, help="only the first N recordings")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where the encoder runs")
+    parser.add_argument(
+        "--keep-emissions",
+        action="store_const",
+        const=True,
+        help="write the log-probabilities beside the parts, for nightshift decode and tune",
+    )
+    add_decode_arguments(parser)
+    add_address_argument(parser)
+
+
+def add_decode_arguments(parser: argparse.ArgumentParser) -> None:
+    """For jobs that start from emissions."""
+    parser.add_argument(
+        "--lm",
+        metavar="L",
+        action="append",
+        help="a KenLM binary, an ARPA file or a decoder directory, by path or URL; may be repeated",
+    )
+    parser.add_argument("--decoder", choices=DECODERS, help="default: native with a language model, else greedy")
     parser.add_argument("--config", metavar="FILE", help="a TOML file with the configuration")
     parser.add_argument(
         "--set",
@@ -19,10 +51,11 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         dest="overrides",
-        help="set one configuration key, for example --set encode.actors=2; may be repeated",
+        help="set one configuration key, for example --set decode.beam_width=64; may be repeated",
     )
-    parser.add_argument("--limit", metavar="N", type=int, help="only the first N recordings")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where the encoder runs")
+
+
+def add_address_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address",
         metavar="A",
@@ -32,6 +65,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 def config_of(options: argparse.Namespace) -> Config:
     """The file, then --set, then the shorthand flags: the later wins."""
-    flags = {key: getattr(options, flag) for flag, key in SHORTHANDS.items() if getattr(options, flag) is not None}
+    given = {key: getattr(options, flag, None) for flag, key in SHORTHANDS.items()}
+    flags = {key: value for key, value in given.items() if value is not None}
     as_toml = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in flags.items()]
     return configuration.load(options.config, [*options.overrides, *as_toml])

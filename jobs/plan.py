@@ -8,10 +8,10 @@ from jobs import show
 from pipeline import run as runs
 from pipeline import store
 from pipeline.config import Config
-from pipeline.drive import Request
 from pipeline.manifest import UnitInfo, unit_info, units_of
 from pipeline.plan import transcription
 from pipeline.progress import hours
+from pipeline.request import Request
 from pipeline.resources import Node, one_process, plan_pools, this_machine
 
 

@@ -18,12 +18,17 @@ def summary(result: Summary) -> None:
         *((f"  {reason}", f"{count:,}") for reason, count in sorted(tally.failures.items(), key=lambda i: -i[1])),
         ("units committed", f"{result.num_committed:,} of {result.num_units:,}"),
     ]
+    if result.emissions_bytes and tally.audio_s:
+        per_hour = result.emissions_bytes / 1e6 / (tally.audio_s / 3600)
+        rows.append(("emissions kept", f"{result.emissions_bytes / 1e6:,.1f} MB, {per_hour:,.1f} MB per hour of audio"))
     if tally.num_scored:
         rows.append(("word error rate", _rate(tally.words)))
         rows.append(("character error rate", _rate(tally.chars)))
         rows.append(("  scored", f"{tally.num_scored:,} recordings with a reference, texts compared as they are"))
     if tally.num_unscored:
         rows.append(("  not scored", f"{tally.num_unscored:,} recordings with a reference that failed"))
+    if tally.num_narrowed:
+        rows.append(("searched less widely", f"{tally.num_narrowed:,} recordings, which reached decode.max_effort"))
     if result.num_doubled_ids:
         rows.append(("ids made unique", f"{result.num_doubled_ids:,}, by a number after a #"))
     if (session := result.session) is not None:
@@ -54,6 +59,9 @@ def as_json(recording: Recording) -> dict[str, Any]:
         "text": recording.text,
         "confidence": recording.confidence,
         "words": None if recording.words is None else [word._asdict() for word in recording.words],
+        "score": recording.score,
+        "nbest": None if recording.nbest is None else [alternative._asdict() for alternative in recording.nbest],
+        "narrowed": recording.narrowed,
     }
 
 

@@ -3,6 +3,8 @@
 import argparse
 import json
 import sys
+import threading
+from typing import TYPE_CHECKING
 
 from jobs import options as shared
 from jobs import show
@@ -11,6 +13,9 @@ from pipeline import store
 from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.read.entries import is_audio, url_of
+
+if TYPE_CHECKING:
+    from pipeline.request import Request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     config = shared.config_of(options)
     if all(is_audio(path) for path in options.paths):
-        if options.overwrite or options.retry_failed:
-            raise UsageError("--overwrite and --retry-failed are for runs; to start one, name a run directory last")
+        if options.overwrite or options.retry_failed or options.keep_emissions:
+            raise UsageError(
+                "--overwrite, --retry-failed and --keep-emissions are for runs; to start one, name a run directory last"
+            )
         return _print_texts(_expanded(options.paths)[: config.read.limit], config, options.json)
     if len(options.paths) != 2:
         raise UsageError(
@@ -41,18 +48,25 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _transcribe(options: argparse.Namespace, config: Config) -> int:
-    from pipeline.drive import Request, drive
-    from pipeline.progress import Progress
+    from pipeline.request import Request
 
     source, target = options.paths
-    request = Request(source, target, config, options.overwrite, options.retry_failed)
+    return drive_and_show(Request(source, target, config, options.overwrite, options.retry_failed), options.json)
+
+
+def drive_and_show(request: "Request", as_json: bool) -> int:
+    """A run, its summary on stdout, and the exit code that it comes to."""
+    from pipeline.drive import drive
+    from pipeline.progress import Progress
+
+    config = request.config
     try:
         with Progress(config.run.log_every_s) as progress:
             result = drive(request, progress)
     except KeyboardInterrupt:
         print(f"nightshift: interrupted; {GO_ON}", file=sys.stderr)
         return 1
-    if options.json:
+    if as_json:
         print(json.dumps(result.as_dict()))
     else:
         show.summary(result)
@@ -79,13 +93,29 @@ def _expanded(paths: list[str]) -> list[str]:
     return expanded
 
 
+def _compile() -> None:
+    """The first time it takes so long that a user would wonder."""
+    from pipeline.decode.warm import warm_up
+
+    notice = threading.Timer(1.0, print, ("nightshift: compiling the decoder",), {"file": sys.stderr})
+    notice.start()
+    warm_up()
+    notice.cancel()
+
+
 def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
     """In this process, without Ray: what one types first."""
     from pipeline.carry import in_process
+    from pipeline.decode.settings import settle
     from pipeline.plan import texts
     from pipeline.records import Recording
+    from pipeline.request import warnings
     from pipeline.unit import Unit
 
+    for warning in warnings(config):
+        print(f"nightshift: warning: {warning}", file=sys.stderr)
+    if settle(config.decode).decoder == "native":
+        _compile()
     units = [Unit(number, [Recording(id=path, uri=path)]) for number, path in enumerate(paths)]
     num_failed = 0
     for unit in in_process(texts(config), units):

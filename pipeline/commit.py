@@ -4,6 +4,7 @@ Knows nothing of where it is kept.
 """
 
 import dataclasses
+import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ class Tally:
     num_unscored: int = 0  # failed and with a reference: not in the error rates
     words: ErrorCounts = ErrorCounts()
     chars: ErrorCounts = ErrorCounts()
+    num_narrowed: int = 0  # ok, but the beam search ran into its limit of effort
 
     @classmethod
     def of(cls, recordings: list[Recording]) -> "Tally":
@@ -37,6 +39,7 @@ class Tally:
             audio_s=sum(recording.duration_s or 0.0 for recording in ok),
             num_scored=sum(recording.word_errors is not None for recording in ok),
             num_unscored=sum(recording.reference is not None for recording in failed),
+            num_narrowed=sum(bool(recording.narrowed) for recording in ok),
             words=sum((r.word_errors for r in ok if r.word_errors), ErrorCounts()),
             chars=sum((r.char_errors for r in ok if r.char_errors), ErrorCounts()),
         )
@@ -50,9 +53,23 @@ class Tally:
             audio_s=self.audio_s + other.audio_s,
             num_scored=self.num_scored + other.num_scored,
             num_unscored=self.num_unscored + other.num_unscored,
+            num_narrowed=self.num_narrowed + other.num_narrowed,
             words=self.words + other.words,
             chars=self.chars + other.chars,
         )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file that a commit makes count, beside its part."""
+
+    name: str
+    size: int  # bytes
+    sha256: str
+
+    @classmethod
+    def of(cls, name: str, data: bytes) -> "Stored":
+        return cls(name, len(data), hashlib.sha256(data).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,7 @@ class Commit:
     stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds
     stage_cpu_s: dict[str, float] = field(default_factory=dict)
     written_at: float = 0.0  # seconds since 1970
+    emissions: Stored | None = None  # in emissions/, where they are kept
 
     def to_json(self) -> bytes:
         return json.dumps(dataclasses.asdict(self), indent=1).encode()
@@ -78,13 +96,22 @@ class Commit:
         values = json.loads(data)
         tally = values.pop("tally")
         words, chars = ErrorCounts(**tally.pop("words")), ErrorCounts(**tally.pop("chars"))
-        return cls(**values, tally=Tally(**tally, words=words, chars=chars))
+        kept = values.pop("emissions")
+        return cls(
+            **values,
+            tally=Tally(**tally, words=words, chars=chars),
+            emissions=None if kept is None else Stored(**kept),
+        )
 
 
 def file_name(unit: int) -> str:
     return f"{unit:06d}.json"
 
 
-def part_name(unit: int, attempt: int) -> str:
+def file_stem(unit: int, attempt: int) -> str:
     """Another attempt is another file, so that the old part counts until the new commit is there."""
-    return f"part-{unit:06d}.parquet" if attempt == 0 else f"part-{unit:06d}-retry{attempt}.parquet"
+    return f"{unit:06d}" if attempt == 0 else f"{unit:06d}-retry{attempt}"
+
+
+def part_name(unit: int, attempt: int) -> str:
+    return f"part-{file_stem(unit, attempt)}.parquet"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.decode.options import Hotwords, SearchOptions
 from pipeline.errors import UsageError
 
 
@@ -43,6 +44,7 @@ class EncodeConfig:
     device: Literal["auto", "cpu", "cuda"] = tuning("auto")  # auto: CUDA where there is a GPU
     actors: int | None = tuning(None)  # None: one per GPU, else as many as the CPUs carry
     threads: int | None = tuning(None)  # CPU threads of one actor; None: its share of the CPUs
+    keep_emissions: bool = False  # write them beside the parts, in half precision, for `nightshift decode`
 
     def __post_init__(self) -> None:
         _positive("encode", self, "actors", "threads")
@@ -50,10 +52,44 @@ class EncodeConfig:
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    actors: int | None = tuning(None)  # None: one per node
+    decoder: Literal["auto", "native", "greedy", "pyctcdecode", "kenlm"] = (
+        "auto"  # auto: native with an lm, else greedy
+    )
+    lm: tuple[str, ...] = ()  # KenLM binaries, ARPA files or decoder directories, by path or URL
+    lm_shares: tuple[float, ...] = ()  # what each counts among several; empty: all the same
+    unigrams: str | None = None  # a file of words; None: those of the decoder directory, else of the language model
+    # None: what the decoder directory says, else the defaults of `LmWeights`
+    alpha: float | None = None
+    beta: float | None = None
+    unk_score_offset: float | None = None
+    score_boundary: bool | None = None
+    beam_width: int = SearchOptions.beam_width
+    beam_prune_logp: float = SearchOptions.beam_prune_logp
+    token_min_logp: float = SearchOptions.token_min_logp
+    prune_history: bool = SearchOptions.prune_history
+    num_best: int = SearchOptions.num_best
+    max_effort: float = SearchOptions.max_effort
+    compat: bool = SearchOptions.compat
+    hotwords: str | None = None  # a file of words, one a line
+    hotword_weight: float = Hotwords.weight
+    actors: int | None = tuning(None)  # None: one per node; of decoders that are held to one thread, one per CPU
+    threads: int | None = tuning(None)  # of one actor; None: the CPUs of its node
 
     def __post_init__(self) -> None:
-        _positive("decode", self, "actors")
+        _positive("decode", self, "actors", "threads")
+        _finite("decode", self, "alpha", "beta", "unk_score_offset", "hotword_weight")
+        if self.lm_shares and len(self.lm_shares) != len(self.lm):
+            raise UsageError(f"decode.lm_shares has {len(self.lm_shares)} numbers for {len(self.lm)} language models")
+        if any(not 0 < share < math.inf for share in self.lm_shares):
+            raise UsageError(f"decode.lm_shares must be above zero and finite, not {list(self.lm_shares)}")
+        try:
+            self.search()
+        except UsageError as error:
+            raise UsageError(f"decode.{error}") from error
+
+    def search(self) -> SearchOptions:
+        """The part of these settings that a beam search takes as it is."""
+        return SearchOptions(**{key.name: getattr(self, key.name) for key in dataclasses.fields(SearchOptions)})
 
 
 @dataclass(frozen=True)
@@ -144,8 +180,11 @@ def _build(sections: Mapping[str, Any]) -> Config:
 def _typed(key: str, value: Any, hint: Any) -> Any:
     """The value as the type its field declares; an integer may stand for a float, nothing else is bent."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if type(None) in options and value == "none":  # TOML has no null
+    if value == "none" and type(None) in options:  # TOML has no null
         return None
+    if typing.get_origin(hint) is tuple:  # several of one kind, or one
+        values = [] if value == "none" else value if isinstance(value, list) else [value]
+        return tuple(_typed(key, one, typing.get_args(hint)[0]) for one in values)
     for option in options:
         if typing.get_origin(option) is Literal and value in typing.get_args(option):
             return value
@@ -159,8 +198,8 @@ def _typed(key: str, value: Any, hint: Any) -> Any:
 def _type_name(option: Any) -> str:
     if typing.get_origin(option) is Literal:
         return " or ".join(typing.get_args(option))
-    names = {int: "a whole number", float: "a number", str: "text", type(None): "none"}
-    return names.get(option, getattr(option, "__name__", str(option)))
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
+    return names.get(option, str(option))
 
 
 def _suggestion(name: str, candidates: Iterable[str]) -> str:
@@ -173,3 +212,9 @@ def _positive(section: str, config: object, *names: str) -> None:
         value = getattr(config, name)
         if value is not None and not 0 < value < math.inf:
             raise UsageError(f"{section}.{name} must be above zero and finite, not {value}")
+
+
+def _finite(section: str, config: object, *names: str) -> None:
+    for name in names:
+        if not math.isfinite(getattr(config, name) or 0.0):
+            raise UsageError(f"{section}.{name} must be finite, not {getattr(config, name)}")

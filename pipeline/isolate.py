@@ -20,7 +20,7 @@ def isolate(stages: list[Stage], unit: Unit) -> Unit:
     try:
         for number, recording in enumerate(unit.recordings):
             if recording.status == "pending":
-                unit.recordings[number] = room.run(recording)
+                unit.recordings[number] = room.run(Unit(unit.id, [recording]))
     finally:
         room.close()
     return timed(write.name, write.make(), unit)
@@ -33,11 +33,13 @@ class _Room:
         self._steps = steps
         self._actor: Any = None
 
-    def run(self, recording: Recording) -> Recording:
+    def run(self, unit: Unit) -> Recording:
+        """What becomes of the one recording of this unit."""
         for _ in range(STRIKES):
-            survived, stage = self._attempt(recording)
+            survived, stage = self._attempt(unit)
             if survived is not None:
-                return survived
+                return survived.recordings[0]
+        (recording,) = unit.recordings
         recording.fail(stage, RecordingError("killed its process"))
         return recording
 
@@ -48,8 +50,8 @@ class _Room:
             ray.kill(self._actor)
             self._actor = None
 
-    def _attempt(self, recording: Recording) -> tuple[Recording | None, str]:
-        """The recording after every step, or the name of the step that did not come back."""
+    def _attempt(self, unit: Unit) -> tuple[Unit | None, str]:
+        """The unit after every step, or the name of the step that did not come back."""
         import ray
         from ray.exceptions import OutOfMemoryError, RayActorError
 
@@ -57,14 +59,14 @@ class _Room:
             self._actor = self._new_actor()
         for step in self._steps:
             try:
-                passed: Recording | Fault = ray.get(self._actor.run.remote(step.name, recording))
+                passed: Unit | Fault = ray.get(self._actor.run.remote(step.name, unit))
             except (RayActorError, OutOfMemoryError):
                 self.close()  # "unavailable" may only mean that the news of its death is late
                 return None, step.name
             if isinstance(passed, Fault):
                 raise passed.error
-            recording = passed
-        return recording, ""
+            unit = passed
+        return unit, ""
 
     def _new_actor(self) -> Any:
         """With every stage built, before any recording can be blamed."""
@@ -98,8 +100,8 @@ class _Steps:
                 return Fault.of(step.name, error)
         return None
 
-    def run(self, name: str, recording: Recording) -> Recording | Fault:
+    def run(self, name: str, unit: Unit) -> Unit | Fault:
         try:
-            return timed(name, self._made[name], Unit(0, [recording])).recordings[0]
+            return timed(name, self._made[name], unit)
         except Exception as error:
             return Fault.of(name, error)

@@ -125,6 +125,12 @@ class Manifest:
         self._folder.publish(UNITS, _parquet([pa.Table.from_pylist(rows, UNIT_SCHEMA)]))
         return names.num_doubled
 
+    def copy(self, other: "Manifest") -> None:
+        """The same units as another run's, byte for byte; `units.parquet` comes last."""
+        names = [name for name in other._folder.names() if name.startswith("recordings-")]
+        for name in [*names, UNITS]:
+            self._folder.publish(name, other._folder.read(name))
+
     def _write_group(self, number: int, group: list[pa.Table]) -> None:
         self._folder.publish(_group_name(number), _parquet(group))
 

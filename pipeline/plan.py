@@ -10,10 +10,12 @@ from functools import partial
 from pipeline.carry import RunStage, Stage
 from pipeline.config import Config, EncodeConfig
 from pipeline.decode.greedy import GreedyDecoder
+from pipeline.decode.settings import DecodeSettings, settle
+from pipeline.emissions import Keeping, KeptUnits
 from pipeline.models.locate import checkpoint_directory, checkpoint_hash, portable_name
 from pipeline.read.reader import Reader
 from pipeline.resources import Pools, one_process
-from pipeline.run import Run
+from pipeline.run import Run, vocabulary_of
 from pipeline.score import score
 from pipeline.text.vocabulary import Vocabulary
 from pipeline.write import Writer
@@ -21,27 +23,39 @@ from pipeline.write import Writer
 
 def transcription(config: Config, run: Run, pools: Pools) -> list[Stage]:
     """A unit's id -> its part and its commit in the run directory."""
-    model = checkpoint_directory(config.encode.model)
+    model, keep = checkpoint_directory(config.encode.model), config.encode.keep_emissions
     model_hash, vocabulary = checkpoint_hash(model), Vocabulary.from_pretrained(model)
     encode = replace(config.encode, model=portable_name(config.encode.model), threads=pools.encode_threads)
+    decode = replace(settle(config.decode), threads=pools.decode_threads)
     return [
         Stage("read", partial(Reader, config.read, run.load), pools.tasks),  # manifest rows -> 16 kHz mono audio
         Stage("encode", partial(encoder, encode, model_hash), pools.encode),  # audio -> emissions: log-probs per frame
-        Stage("decode", partial(GreedyDecoder, vocabulary), pools.decode),  # emissions -> text, words, confidences
+        Stage("decode", partial(decoder, decode, vocabulary, keep), pools.decode),  # emissions -> text, words, n-best
         Stage("score", lambda: score, pools.tasks),  # text and reference -> error counts
-        Stage("write", partial(Writer, run), pools.tasks),  # recordings -> a part, then its commit
+        Stage("write", partial(Writer, run, keep), pools.tasks),  # recordings -> a part, then its commit
+    ]
+
+
+def decoding(config: Config, kept: Run, run: Run, pools: Pools) -> list[Stage]:
+    """The same from the emissions that another run has kept."""
+    decode = replace(settle(config.decode), threads=pools.decode_threads)
+    return [
+        Stage("load", partial(KeptUnits, run.load, kept), pools.tasks),  # manifest rows -> emissions
+        Stage("decode", partial(decoder, decode, vocabulary_of(kept)), pools.decode),
+        Stage("score", lambda: score, pools.tasks),
+        Stage("write", partial(Writer, run), pools.tasks),
     ]
 
 
 def texts(config: Config) -> list[Stage]:
-    """The same without a run directory, in this process: recordings -> hypotheses."""
+    """A transcription without a run directory, in this process: recordings -> hypotheses."""
     pools = one_process(config)
     model = checkpoint_directory(config.encode.model)
-    vocabulary = Vocabulary.from_pretrained(model)
+    vocabulary, decode = Vocabulary.from_pretrained(model), replace(settle(config.decode), threads=pools.decode_threads)
     return [
         Stage("read", partial(Reader, config.read, lambda unit: unit), pools.tasks),
         Stage("encode", partial(encoder, config.encode, checkpoint_hash(model)), pools.encode),
-        Stage("decode", partial(GreedyDecoder, vocabulary), pools.decode),
+        Stage("decode", partial(decoder, decode, vocabulary), pools.decode),
     ]
 
 
@@ -50,3 +64,14 @@ def encoder(config: EncodeConfig, model_hash: str) -> RunStage:
     from pipeline.encode import Encoder
 
     return Encoder(config, model_hash)
+
+
+def decoder(settings: DecodeSettings, vocabulary: Vocabulary, keep_emissions: bool = False) -> RunStage:
+    """The decoder of that name; numba, too, is imported where it runs."""
+    if settings.decoder == "greedy":
+        stage: RunStage = GreedyDecoder(vocabulary)
+    else:
+        from pipeline.decode.backends import BeamDecoder
+
+        stage = BeamDecoder(settings, vocabulary)
+    return Keeping(stage) if keep_emissions else stage

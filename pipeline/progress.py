@@ -56,6 +56,15 @@ class Progress:
         else:
             self._live.refresh()  # at once: what follows may hold stderr back
 
+    def step(self, text: str) -> None:
+        """As a phase, one of so many that where there is no terminal only some are told."""
+        if self._live is not None or time.monotonic() - self._last_line >= self._log_every_s:
+            self.phase(text)
+
+    def warn(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(f"nightshift: warning: {text}", soft_wrap=True, markup=False)
+
     def begin(self, units: list[UnitInfo], done: list[Commit], retried: dict[int, Commit] | None = None) -> None:
         """What there is to do in all. What is done already counts, but not towards the speed, in retried units too."""
         self._retried = retried or {}

@@ -23,7 +23,16 @@ class Word(NamedTuple):
     word: str
     start_s: float
     end_s: float
-    confidence: float
+    confidence: float | None  # None: the decoder does not tell
+    posterior: float | None = None  # the share of the n-best's probability that has it there
+
+
+class Alternative(NamedTuple):
+    """One of the n best hypotheses. Scores are natural logarithms."""
+
+    text: str
+    score: float  # of the emissions, the language model and hotwords together
+    logit_score: float  # of the emissions alone
 
 
 @dataclass(slots=True, frozen=True)
@@ -75,6 +84,9 @@ class Recording:
     text: str | None = None
     words: list[Word] | None = None
     confidence: float | None = None
+    score: float | None = None  # of the best hypothesis, as an alternative's; None: a greedy decoder has none
+    nbest: list[Alternative] | None = None  # best first, where more than one was asked for
+    narrowed: bool | None = None  # whether the beam search ran into its limit of effort; None: it has none
 
     word_errors: ErrorCounts | None = None
     char_errors: ErrorCounts | None = None
@@ -87,7 +99,8 @@ class Recording:
         """Become a failure row: whatever a stage had filled in is dropped."""
         self.status, self.error, self.error_detail = "failed", f"{stage}: {error.reason}", error.detail
         self.audio = self.emissions = self.frame_s = None
-        self.text = self.words = self.confidence = self.word_errors = self.char_errors = None
+        self.text = self.words = self.confidence = self.score = self.nbest = self.narrowed = None
+        self.word_errors = self.char_errors = None
 
 
 def without_query(uri: str) -> str:
@@ -117,10 +130,25 @@ SCHEMA = pa.schema(
                         pa.field("start_s", pa.float32()),
                         pa.field("end_s", pa.float32()),
                         pa.field("confidence", pa.float32()),
+                        pa.field("posterior", pa.float32()),
                     ]
                 )
             ),
         ),
+        pa.field("score", pa.float64()),
+        pa.field(
+            "nbest",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("text", pa.string()),
+                        pa.field("score", pa.float64()),
+                        pa.field("logit_score", pa.float64()),
+                    ]
+                )
+            ),
+        ),
+        pa.field("narrowed", pa.bool_()),
         pa.field("reference", pa.string()),
         *(pa.field(f"word_{name}", pa.int32()) for name in COUNT_FIELDS),
         *(pa.field(f"char_{name}", pa.int32()) for name in COUNT_FIELDS),
@@ -142,10 +170,11 @@ def _row(recording: Recording) -> dict[str, object]:
     row: dict[str, object] = {
         name: getattr(recording, name)
         for name in SCHEMA.names
-        if name != "words" and not name.startswith(("word_", "char_"))
+        if name not in ("words", "nbest") and not name.startswith(("word_", "char_"))
     }
     row["uri"] = without_query(recording.uri)
     row["words"] = None if recording.words is None else [word._asdict() for word in recording.words]
+    row["nbest"] = None if recording.nbest is None else [alternative._asdict() for alternative in recording.nbest]
     for kind, counts in (("word", recording.word_errors), ("char", recording.char_errors)):
         for name in COUNT_FIELDS:
             row[f"{kind}_{name}"] = None if counts is None else getattr(counts, name)
@@ -157,8 +186,9 @@ def _recording(row: dict[str, object]) -> Recording:
     for kind in ("word", "char"):
         values = {name: row.pop(f"{kind}_{name}") for name in COUNT_FIELDS}
         counts[kind] = None if values["hits"] is None else ErrorCounts(**values)  # type: ignore[arg-type]
-    words = row.pop("words")
+    words, nbest = row.pop("words"), row.pop("nbest")
     recording = Recording(**row)  # type: ignore[arg-type]
     recording.words = None if words is None else [Word(**word) for word in words]  # type: ignore[attr-defined]
+    recording.nbest = None if nbest is None else [Alternative(**one) for one in nbest]  # type: ignore[attr-defined]
     recording.word_errors, recording.char_errors = counts["word"], counts["char"]
     return recording

@@ -42,6 +42,7 @@ class Pools:
     encode: Pool
     decode: Pool
     encode_threads: int | None  # None: as torch sees fit
+    decode_threads: int | None = None  # None: all CPUs of the node
 
 
 def this_machine(cpus: int | None = None) -> Node:
@@ -53,7 +54,7 @@ def this_machine(cpus: int | None = None) -> Node:
 def one_process(config: Config) -> Pools:
     """Everything in this process, one unit after the other, with all its CPUs for the encoder."""
     here = Pool(1, 0.0)
-    return Pools(here, here, here, encode_threads=config.encode.threads)
+    return Pools(here, here, here, encode_threads=config.encode.threads, decode_threads=config.decode.threads)
 
 
 def plan_pools(config: Config, nodes: list[Node]) -> Pools:
@@ -75,9 +76,27 @@ def plan_pools(config: Config, nodes: list[Node]) -> Pools:
     return Pools(
         tasks=Pool(None, TASK_CPUS),
         encode=encode,
-        decode=Pool(config.decode.actors or len(workers), 0.0),
+        decode=Pool(*_decoders(config, workers)),
         encode_threads=threads,
+        decode_threads=_decode_threads(config, workers),
     )
+
+
+def _decoders(config: Config, nodes: list[Node]) -> tuple[int, float]:
+    """One on each node, because its threads share the language model; in Python, where threads do not help, one a CPU.
+
+    None reserves a CPU: they work when there are emissions, and the operating system shares the CPUs.
+    """
+    in_python = config.decode.decoder in ("kenlm", "pyctcdecode")
+    return config.decode.actors or (sum(node.cpus for node in nodes) if in_python else len(nodes)), 0.0
+
+
+def _decode_threads(config: Config, nodes: list[Node]) -> int | None:
+    """All CPUs of the node, shared out where there are more decoders than nodes."""
+    actors = config.decode.actors
+    if config.decode.threads is None and actors is not None and actors > len(nodes):
+        return max(1, sum(node.cpus for node in nodes) // actors)
+    return config.decode.threads
 
 
 def _cpu_encoders(config: Config, nodes: list[Node]) -> tuple[int, int]:

@@ -1,32 +1,50 @@
-"""The run directory: what a run is (run.json), what it will do (manifest/), what counts (commits/) and where (data/).
+"""The run directory: what a run is (run.json), what it will do (manifest/), what counts (commits/) and where it is.
 
-A part counts when its commit exists; the commit is written after the part, whole or not at all. Resume is a set
-difference of unit ids. Knows nothing of stages.
+Parts are in data/, and emissions, where they are kept, in emissions/. A part counts when its commit exists; the commit
+is written after the part, whole or not at all. Resume is a set difference of unit ids. Knows nothing of stages.
 """
 
+import dataclasses
 import hashlib
 import io
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, Protocol
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 import pipeline
-from pipeline.commit import Commit, file_name
+from pipeline import emissions
+from pipeline.commit import Commit, Stored, file_name
 from pipeline.config import Config
+from pipeline.decode.settings import DecodeSettings
 from pipeline.errors import UsageError
 from pipeline.lock import LOCK
-from pipeline.manifest import Manifest, UnitInfo, units_of
-from pipeline.read.entries import Source
+from pipeline.manifest import Manifest, UnitInfo
 from pipeline.records import from_table, without_query
 from pipeline.store import Folder, is_temporary
+from pipeline.text.vocabulary import Vocabulary
 from pipeline.unit import Unit
 
 RUN, SUMMARY = "run.json", "summary.json"
-OURS = (RUN, SUMMARY, "commits", "data", "manifest")  # what a run consists of
+OURS = (RUN, SUMMARY, "commits", "data", emissions.FOLDER, "manifest")  # what a run consists of
+
+
+class Input(Protocol):
+    """What a run is made from, when it is made."""
+
+    @property
+    def description(self) -> str: ...
+
+    def check(self) -> None:
+        """Raise what would keep `freeze` from listing all of it."""
+
+    def freeze(self, manifest: Manifest) -> int:
+        """Write the manifest; returns how many recordings had an id that was taken."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +68,7 @@ class Run:
         loaded = self.manifest.unit(unit.id)
         loaded.attempt = unit.attempt
         if unit.attempt > 0:
-            part = Commit.from_json(self.folder.sub("commits").read(file_name(unit.id))).part
-            rows = from_table(pq.read_table(io.BytesIO(self.folder.sub("data").read(part))))
+            rows = from_table(self.read_part(self.commit_of(unit.id)))
             finished = {row.id: row for row in rows if row.status == "ok"}
             loaded.recordings = [finished.get(recording.id, recording) for recording in loaded.recordings]
         return loaded
@@ -60,28 +77,46 @@ class Run:
         """The data comes first; it does not count yet."""
         self.folder.sub("data").publish(name, part)
 
+    def read_part(self, commit: Commit) -> pa.Table:
+        return pq.read_table(io.BytesIO(self.folder.sub("data").read(commit.part)))
+
+    def write_emissions(self, name: str, data: bytes) -> Stored:
+        """They come before the commit, too."""
+        self.folder.sub(emissions.FOLDER).publish(name, data)
+        return Stored.of(name, data)
+
+    def commit_of(self, unit: int) -> Commit:
+        return Commit.from_json(self.folder.sub("commits").read(file_name(unit)))
+
     def commit(self, commit: Commit) -> None:
         """The commit comes last, and its part counts."""
         self.folder.sub("commits").publish(file_name(commit.unit), commit.to_json())
 
     def commits(self) -> dict[int, Commit]:
-        """What counts: the commits of this run whose part is there, whole. Any other is as if it had not been."""
+        """What counts: the commits of this run whose files are there, whole. Any other is as if it had not been."""
         folder = self.folder.sub("commits")
         names = [name for name in folder.names() if name.endswith(".json") and not name.startswith(".")]
         commits = map(Commit.from_json, folder.read_all(names).values())
-        sizes = self.folder.sub("data").sizes()
-        return {
-            commit.unit: commit
-            for commit in commits
-            if commit.fingerprint == self.fingerprint and sizes.get(commit.part) == commit.size
-        }
+        sizes, kept_sizes = self.folder.sub("data").sizes(), self.folder.sub(emissions.FOLDER).sizes()
+
+        def counts(commit: Commit) -> bool:
+            kept = commit.emissions
+            return (
+                commit.fingerprint == self.fingerprint
+                and sizes.get(commit.part) == commit.size
+                and (kept is None or kept_sizes.get(kept.name) == kept.size)
+            )
+
+        return {commit.unit: commit for commit in commits if counts(commit)}
 
     def sweep(self, commits: dict[int, Commit]) -> None:
         """Remove what killed writers left: parts without a commit, and half-written temporary files."""
         counted = {commit.part for commit in commits.values()}
-        data = self.folder.sub("data")
-        data.delete([name for name in data.names() if name.startswith("part-") and name not in counted])
-        for folder in (data, self.folder, self.folder.sub("commits"), self.folder.sub("manifest")):
+        counted |= {commit.emissions.name for commit in commits.values() if commit.emissions}
+        for folder, ours in ((self.folder.sub("data"), "part-"), (self.folder.sub(emissions.FOLDER), "emissions-")):
+            folder.delete([name for name in folder.names() if name.startswith(ours) and name not in counted])
+        subs = [self.folder.sub(name) for name in ("data", "commits", "manifest", emissions.FOLDER)]
+        for folder in (self.folder, *subs):
             folder.delete([name for name in folder.names() if is_temporary(name)])
 
 
@@ -96,12 +131,24 @@ def find(url: str) -> Run:
         raise UsageError(f"{url}: permission denied") from error
 
 
-def settings_of(config: Config, source_url: str, model_hash: str) -> dict[str, Any]:
+def vocabulary_as_dict(vocabulary: Vocabulary) -> dict[str, Any]:
+    return dataclasses.asdict(vocabulary) | {"silent": sorted(vocabulary.silent)}
+
+
+def vocabulary_of(run: Run) -> Vocabulary:
+    """The labels of the model that a run was made with."""
+    values = run.info()["vocabulary"]
+    return Vocabulary(**values | {"labels": tuple(values["labels"]), "silent": frozenset(values["silent"])})
+
+
+def settings_of(config: Config, source_url: str, model_hash: str, decoding: DecodeSettings) -> dict[str, Any]:
     """Everything that a run's results depend on: two runs with equal settings may share a directory."""
+    as_given = {name: value for name, value in config.that_shape_results().items() if not name.startswith("decode.")}
     return {
         "nightshift": pipeline.__version__,
         "input": without_query(source_url),
-        **config.that_shape_results(),
+        **as_given,
+        **decoding.that_shape_results(),
         "encode.model": f"contents {model_hash}",  # not its name: a copy of a checkpoint is the same model
     }
 
@@ -125,15 +172,15 @@ def check_target(folder: Folder, settings: dict[str, Any]) -> Run | None:
     return None
 
 
-def prepare(folder: Folder, settings: dict[str, Any], config: Config, source: Source) -> Run:
-    """Freeze the manifest of a new run; run.json comes last, and with it the run is there."""
+def prepare(folder: Folder, settings: dict[str, Any], source: Input, told: Mapping[str, Any]) -> Run:
+    """Freeze the manifest of a new run; run.json comes last, with all that is `told`, and with it the run is there."""
     run = Run(folder, fingerprint_of(settings))
-    num_doubled = run.manifest.write(units_of(source, config.read), source.schema)
+    num_doubled = source.freeze(run.manifest)
     infos = run.manifest.units()
     info = {
         "fingerprint": run.fingerprint,
         "settings": settings,
-        "config": config.as_dict(),
+        **told,
         "versions": _versions(),
         "source": source.description,
         "num_units": len(infos),

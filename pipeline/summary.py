@@ -32,6 +32,7 @@ class Summary:
     tally: Tally  # of what is committed
     seconds_total: float  # of audio in the manifest: known, or estimated from sizes
     seconds_known: bool
+    emissions_bytes: int = 0  # kept
     stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds of all workers together
     stage_cpu_s: dict[str, float] = field(default_factory=dict)
     session: Session | None = None  # the last that did something; None where the run is only looked at
@@ -66,6 +67,7 @@ def summarise(run: Run, units: list[UnitInfo], commits: list[Commit], session: S
         tally=sum((commit.tally for commit in commits), Tally()),
         seconds_total=sum(unit.seconds for unit in units),
         seconds_known=all(unit.seconds_known for unit in units),
+        emissions_bytes=sum(commit.emissions.size for commit in commits if commit.emissions),
         stage_s=dict(stage_s),
         stage_cpu_s=dict(stage_cpu_s),
         session=session,

@@ -11,7 +11,8 @@ import time
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.commit import Commit, Tally, part_name
+from pipeline import emissions
+from pipeline.commit import Commit, Stored, Tally, part_name
 from pipeline.records import to_table
 from pipeline.run import Run
 from pipeline.unit import Unit
@@ -20,14 +21,15 @@ from pipeline.unit import Unit
 class Writer:
     """A unit whose recordings are finished -> its part and its commit; the recordings go no further."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, run: Run, keep_emissions: bool = False) -> None:
+        self._run, self._keep_emissions = run, keep_emissions
 
     def __call__(self, unit: Unit) -> Unit:
         began, cpu_began = time.perf_counter(), time.process_time()
         unit.finish()
         part, name = part_bytes(unit), part_name(unit.id, unit.attempt)
         self._run.write_part(name, part)
+        kept = self._write_emissions(unit) if self._keep_emissions else None
         commit = Commit(
             unit=unit.id,
             part=name,
@@ -40,9 +42,17 @@ class Writer:
             stage_s=unit.stage_s | {"write": time.perf_counter() - began},
             stage_cpu_s=unit.stage_cpu_s | {"write": time.process_time() - cpu_began},
             written_at=time.time(),
+            emissions=kept,
         )
         self._run.commit(commit)
         return Unit(unit.id, attempt=unit.attempt, commit=commit)
+
+    def _write_emissions(self, unit: Unit) -> Stored:
+        earlier = {}
+        if unit.attempt > 0 and (stored := self._run.commit_of(unit.id).emissions) is not None:
+            earlier = emissions.read(self._run.folder, stored)
+        data = emissions.to_bytes(unit.recordings, earlier)
+        return self._run.write_emissions(emissions.file_name(unit.id, unit.attempt), data)
 
 
 def part_bytes(unit: Unit) -> bytes:

@@ -24,7 +24,7 @@ def refusal(*overrides: str, toml: str | bytes | None = None, directory: Path | 
     ("override", "message"),
     [
         ("read.max_duration=3", "unknown configuration key read.max_duration; did you mean read.max_duration_s?"),
-        ("decode.model=x", "unknown configuration key decode.model; did you mean encode.model?"),
+        ("decode.model=x", "unknown configuration key decode.model; did you mean "),
         ("encod.model=x", "unknown configuration section encod; did you mean encode?"),
         ("zzz.model=x", "unknown configuration section zzz; known: decode, encode, read, run"),
         ("read.limit=many", "read.limit = 'many': expected a whole number or none"),
@@ -43,6 +43,14 @@ def refusal(*overrides: str, toml: str | bytes | None = None, directory: Path | 
         ("read.limit", "--set read.limit: give it as section.key=value"),
         ("limit=3", "--set limit=3: give it as section.key=value"),
         ("", "--set : give it as section.key=value"),
+        ("decode.decoder=gready", "decode.decoder = 'gready': expected auto or native or greedy"),
+        ("decode.lm=3", "decode.lm = 3: expected text"),
+        ("decode.lm=['a', 3]", "decode.lm = 3: expected text"),
+        ("decode.lm_shares=[1, 2]", "decode.lm_shares has 2 numbers for 0 language models"),
+        ("decode.beam_width=0", "decode.beam_width must be above zero and finite, not 0"),
+        ("decode.beam_prune_logp=3", "decode.beam_prune_logp is a natural logarithm, at most 0, not 3.0"),
+        ("decode.alpha=nan", "decode.alpha must be finite, not nan"),
+        ("decode.compat=1", "decode.compat = 1: expected true or false"),
     ],
 )
 def test_a_setting_that_cannot_be_meant_is_named_with_what_can(override: str, message: str) -> None:
@@ -70,6 +78,19 @@ def test_the_command_line_wins_over_the_file_and_the_last_word_over_the_first(tm
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a.bin", ("a.bin",)),
+        ("['a.bin', \"b c.arpa\"]", ("a.bin", "b c.arpa")),
+        ("none", ()),
+        ("[]", ()),
+    ],
+)
+def test_one_language_model_or_several(text: str, value: Any) -> None:
+    assert load(None, [f"decode.lm={text}"]).decode.lm == value
+
+
+@pytest.mark.parametrize(
     ("text", "value"), [("none", None), ("abc", "abc"), ('"abc"', "abc"), (" a b ", "a b"), ("a=b", "a=b"), ("", "")]
 )
 def test_words_need_no_quotes(text: str, value: Any) -> None:
@@ -83,7 +104,7 @@ def fingerprinted(override: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "override",
     [
-        *("encode.device=cpu", "encode.actors=2", "encode.threads=3", "decode.actors=2"),
+        *("encode.device=cpu", "encode.actors=2", "encode.threads=3", "decode.actors=2", "decode.threads=2"),
         *("read.max_memory_gb=1", "read.decode_timeout_s=5"),
         *("run.cpus=1", "run.address=auto", "run.max_failed_share=0.5", "run.log_every_s=1"),
     ],
@@ -96,7 +117,8 @@ def test_a_run_may_be_resumed_on_another_machine(override: str) -> None:
     "override",
     [
         *("encode.model=m", "read.limit=5", "read.unit_s=60", "read.max_duration_s=5"),
-        *("read.id_column=x", "read.reference_column=x"),
+        *("read.id_column=x", "read.reference_column=x", "encode.keep_emissions=true"),
+        *("decode.lm=x", "decode.beam_width=5", "decode.compat=true", "decode.num_best=2", "decode.hotword_weight=1"),
     ],
 )
 def test_a_run_may_not_be_resumed_with_what_changes_its_rows(override: str) -> None:

@@ -21,7 +21,7 @@ MAX_STARTS = 60  # bounds the test where a run makes no progress
 def command(sample: Path, corpus: Path, out: Path, address: str) -> list[str]:
     return [
         *(sys.executable, "-m", "jobs", "transcribe", str(corpus / "manifest.jsonl"), str(out)),
-        *("--model", str(sample / "model"), "--address", address, "--set", "read.unit_s=2"),
+        *("--model", str(sample / "model"), "--address", address, "--set", "read.unit_s=2", "--keep-emissions"),
     ]
 
 
@@ -70,5 +70,6 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(sample,
     assert num_kills >= MIN_KILLS
     expected = read_parts(find(str(calm))).to_pylist()
     assert read_parts(find(str(out))).sort_by("id").to_pylist() == sorted(expected, key=lambda row: row["id"])
-    parts = {path.name for path in (out / "data").iterdir()}
-    assert parts == {commit.part for commit in find(str(out)).commits().values()}
+    commits = find(str(out)).commits().values()
+    assert {path.name for path in (out / "data").iterdir()} == {commit.part for commit in commits}
+    assert {path.name for path in (out / "emissions").iterdir()} == {commit.emissions.name for commit in commits}

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.__main__ import JOBS
+from jobs.__main__ import JOBS, module_of
 from pipeline.config import Config
+from pipeline.decode.options import LmWeights
 from pipeline.records import SCHEMA
 
 ROOT = Path(__file__).parents[1]
@@ -26,14 +27,23 @@ def test_every_configuration_key_is_in_the_table_and_none_else():
     assert set(re.findall(r"`((?:read|encode|decode|run)\.\w+)`", table)) == keys
 
 
+def test_the_defaults_in_the_table_are_those_of_the_configuration():
+    for keys, default in re.findall(r"^\| ((?:`\w+\.\w+`(?:, )?)+) \| ([-\d., ]+) \|", README, re.MULTILINE):
+        names, values = re.findall(r"`(\w+)\.(\w+)`", keys), default.replace(",000", "000").split(", ")
+        for (section, key), value in zip(names, values, strict=True):
+            config = getattr(Config(), section)
+            known = getattr(config, key) if getattr(config, key) is not None else getattr(LmWeights, key)
+            assert known == float(value), key
+
+
 def test_every_job_is_named_and_no_other():
-    assert set(re.findall(r"`nightshift (\w+)", README)) == set(JOBS)
+    assert set(re.findall(r"`nightshift ([\w-]+)", README)) == set(JOBS)
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_every_flag_that_is_named_exists(job):
     parser = argparse.ArgumentParser()
-    importlib.import_module(f"jobs.{job}").add_arguments(parser)
+    importlib.import_module(module_of(job)).add_arguments(parser)
     existing = {flag for action in parser._actions for flag in action.option_strings}
     for line in re.findall(rf"nightshift {job} [^`\n]*", README):
         assert set(re.findall(r"--[a-z-]+", line)) <= existing

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import RecordingError
-from pipeline.records import ErrorCounts, Recording, Word, from_table, to_table
+from pipeline.records import Alternative, ErrorCounts, Recording, Word, from_table, to_table
 from pipeline.unit import Unit
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -21,8 +21,12 @@ RECORDINGS = st.builds(
     reference=st.none() | TEXT,
     duration_s=st.none() | st.floats(0, 1e9),
     text=st.none() | TEXT,
-    words=st.none() | st.lists(st.builds(Word, TEXT, SINGLE, SINGLE, SINGLE), max_size=3),
+    words=st.none()
+    | st.lists(st.builds(Word, TEXT, SINGLE, SINGLE, st.none() | SINGLE, st.none() | SINGLE), max_size=3),
     confidence=st.none() | SINGLE,
+    score=st.none() | st.floats(-1e9, 0),
+    nbest=st.none() | st.lists(st.builds(Alternative, TEXT, st.floats(-1e9, 0), st.floats(-1e9, 0)), max_size=2),
+    narrowed=st.none() | st.booleans(),
     word_errors=st.none() | COUNTS,
     char_errors=st.none() | COUNTS,
     status=st.sampled_from(["ok", "failed"]),
@@ -48,6 +52,7 @@ def test_a_failure_row_holds_nothing_half_done() -> None:
     """A text beside status failed would be counted by whoever reads the column alone."""
     row = Recording("a", "a.wav", reference="HELLO", audio=np.zeros(1, np.float32), duration_s=1.0)
     row.text, row.words, row.confidence, row.frame_s = "HELLO", [Word("HELLO", 0, 1, 1)], 0.5, 0.02
+    row.score, row.nbest, row.narrowed = -1.0, [Alternative("HELLO", -1.0, -2.0)], True
     row.word_errors = row.char_errors = ErrorCounts(1)
     row.fail("decode", RecordingError("a reason", "a detail"))
     assert row == Recording(

@@ -52,6 +52,17 @@ def test_every_gpu_gets_an_encoder():
     pools = plan_pools(configuration.load(), [Node(16, 4), Node(16, 4), Node(32, 0)])
     assert (pools.encode.actors, pools.encode.gpus) == (8, 1.0)
     assert pools.decode.actors == 3
+    assert pools.decode_threads is None  # as many as its node has CPUs
+
+
+def test_decoders_share_a_node_and_those_in_python_are_one_a_cpu():
+    nodes = [Node(16, 1), Node(8, 0)]
+    pools = plan_pools(configuration.load(None, ["decode.actors=6"]), nodes)
+    assert (pools.decode.actors, pools.decode_threads) == (6, 4)
+    pools = plan_pools(configuration.load(None, ["decode.actors=6", "decode.threads=3"]), nodes)
+    assert pools.decode_threads == 3
+    for decoder in ("kenlm", "pyctcdecode"):
+        assert plan_pools(configuration.load(None, [f"decode.decoder={decoder}"]), nodes).decode.actors == 24
 
 
 def test_a_gpu_that_is_asked_for_and_absent_is_said():

@@ -1,5 +1,6 @@
 """The run directory: what counts, what is refused, what is cleaned up. No models, no Ray."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pyarrow as pa
 import pytest
 
 from pipeline import run as runs
-from pipeline.commit import Commit, Tally, file_name, part_name
-from pipeline.config import Config
+from pipeline.commit import Commit, Stored, Tally, file_name, part_name
+from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
+from pipeline.manifest import units_of
 from pipeline.read.entries import Entry, Piece
 from pipeline.records import ErrorCounts, Word
 from pipeline.run import Run
@@ -21,13 +23,19 @@ SETTINGS = {"input": "/audio", "encode.model": "tiny (1234)"}
 
 
 class Listed:
-    """A source of recordings that need no files."""
+    """An input of recordings that need no files."""
 
     description = "a list"
     schema = pa.schema([("speaker", pa.string())])
 
     def __init__(self, num_recordings: int = 6) -> None:
         self.num_recordings = num_recordings
+
+    def check(self):
+        pass
+
+    def freeze(self, manifest):
+        return manifest.write(units_of(self, ReadConfig()), self.schema)
 
     def pieces(self):
         for number in range(self.num_recordings):
@@ -38,7 +46,7 @@ class Listed:
 
 def prepared(path: Path | str, settings: dict[str, object] = SETTINGS, num_recordings: int = 6) -> Run:
     folder = Folder(str(path))
-    return runs.check_target(folder, settings) or runs.prepare(folder, settings, Config(), Listed(num_recordings))
+    return runs.check_target(folder, settings) or runs.prepare(folder, settings, Listed(num_recordings), {})
 
 
 def finished(unit: Unit, failing: str | None = None) -> Unit:
@@ -66,7 +74,7 @@ def test_rows_in_are_rows_out_with_their_columns(tmp_path):
     assert [row["status"] for row in rows] == ["ok"] * 3 + ["failed"] + ["ok"] * 2
     assert rows[3]["error"] == "read: not audio"
     assert rows[3]["text"] is None
-    assert rows[0]["words"] == [{"word": "A", "start_s": 0.0, "end_s": 0.5, "confidence": 0.75}]
+    assert rows[0]["words"] == [{"word": "A", "start_s": 0.0, "end_s": 0.5, "confidence": 0.75, "posterior": None}]
 
 
 def test_a_part_without_a_commit_does_not_count_and_is_removed(tmp_path):
@@ -114,7 +122,9 @@ def test_retrying_keeps_what_is_finished_and_the_old_part_until_the_new_commit(t
 def test_a_commit_survives_its_json():
     tally = Tally(3, 2, 1, {"read: not audio": 1}, 4.5, 2, 1, ErrorCounts(1, 2, 3, 4), ErrorCounts(5, 6, 7, 8))
     commit = Commit(7, "part-000007.parquet", 10, "ab", "cd", tally, 2, {"read": 0.5}, {"read": 0.25}, 1.5)
-    assert Commit.from_json(commit.to_json()) == commit
+    with_emissions = dataclasses.replace(commit, emissions=Stored("emissions-000007.parquet", 20, "ef"))
+    for one in (commit, with_emissions):
+        assert Commit.from_json(one.to_json()) == one
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda part: part.write_bytes(part.read_bytes()[:-1])])

@@ -58,6 +58,44 @@ def _modules_of(arguments: list[str]) -> set[str]:
     return set(done.stderr.split())
 
 
+@pytest.fixture
+def lm(tmp_path):
+    words = "".join(f"-1\t{word}\t0\n" for word in ("A", "SHORT", "ONE"))
+    path = tmp_path / "lm.arpa"
+    path.write_text(
+        f"\\data\\\nngram 1=6\nngram 2=1\n\n\\1-grams:\n-2\t<unk>\n-99\t<s>\t0\n-1\t</s>\n{words}\n"
+        "\\2-grams:\n-0.5\tA SHORT\n\n\\end\\\n"
+    )
+    return path
+
+
+def test_a_language_model_decodes_files_too(sample, lm, capsys):
+    arguments = ["transcribe", str(sample / "corpus/000.flac"), "--model", str(sample / "model"), "--lm", str(lm)]
+    assert main([*arguments, "--set", "decode.num_best=2", "--json"]) == 0
+    with_lm = json.loads(capsys.readouterr().out)
+    assert with_lm["nbest"][0]["text"] == with_lm["text"]
+    assert with_lm["nbest"][0]["score"] == with_lm["score"] >= with_lm["nbest"][-1]["score"]
+    assert main([*arguments, "--decoder", "greedy", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["score"] is None
+    assert "warning: decode.lm without effect: decoding is greedy" in printed.err
+    assert main([*arguments, "--keep-emissions"]) == 2
+    assert "name a run directory last" in capsys.readouterr().err
+
+
+def test_a_run_is_decoded_again_with_what_was_kept(transcribe, lm, out, tmp_path, capsys):
+    _, stdout, _ = transcribe("--keep-emissions", "--lm", str(lm))
+    assert re.search(r"^emissions kept +0\.\d MB, [\d.]+ MB per hour of audio$", stdout, re.MULTILINE)
+    code = main(["decode", str(out), str(tmp_path / "again"), "--lm", str(lm), "--address", "here", "--json"])
+    again, first = json.loads(capsys.readouterr().out), json.loads((out / "summary.json").read_text())
+    assert code == 0
+    assert again["tally"] == first["tally"]
+    assert again["stage_s"].keys() - {"warm up"} == {"load", "decode", "score", "write"}
+    assert main(["status", str(tmp_path / "again")]) == 0
+    code, _, stderr = transcribe("--keep-emissions")
+    assert (code, "is another run (decode." in stderr) == (2, True)
+
+
 def test_a_file_that_cannot_be_read_does_not_stop_the_others(sample, capsys):
     names = [str(sample / "corpus" / name) for name in ("notes.wav", "missing.flac", "000.flac")]
     assert main(["transcribe", *names, "--model", str(sample / "model")]) == 1

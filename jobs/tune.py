@@ -1,0 +1,184 @@
+"""`nightshift tune RUN`: alpha, beta, beam width and pruning with the fewest word errors on the emissions RUN has kept.
+
+Prints TOML for --config, and above it, as comments, what was tried. Half of the recordings choose, the others tell.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs import options as shared
+from pipeline.config import DecodeConfig
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.run import Run
+    from pipeline.tune import Plan, Setting, Trial, Tuned
+
+NUM_SHOWN = 15  # settings in the table
+FEW = 200  # recordings; fewer leave wide intervals
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a complete run with references, made with --keep-emissions")
+    shared.add_decode_arguments(parser)
+    parser.add_argument("--num-recordings", type=int, default=1000, metavar="N", help="drawn at random; default 1000")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the drawing; default 0")
+    parser.add_argument("--alphas", type=_list_of(float), metavar="A,A,...", help="the grid's; default 0.1 to 1.5")
+    parser.add_argument("--betas", type=_list_of(float), metavar="B,B,...", help="the grid's, as in --betas=-1,0,1")
+    parser.add_argument("--refinements", type=int, metavar="N", help="closer looks around the best; default 1")
+    parser.add_argument("--beam-widths", type=_list_of(int), metavar="W,W,...", help="default 25 to 400")
+    parser.add_argument(
+        "--prunings",
+        type=_list_of(_pair),
+        metavar="P:T,...",
+        help="pairs of decode.beam_prune_logp and decode.token_min_logp, as in --prunings=-10:-5,-15:-7",
+    )
+    parser.add_argument(
+        "--min-speed", type=float, metavar="S", help="audio seconds per core-second that the choice must reach"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write the chosen setting there, too")
+    parser.add_argument("--plot", metavar="FILE", help="write a heat map of alpha and beta there, as SVG")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of TOML")
+
+
+def run(options: argparse.Namespace) -> int:
+    from pipeline.decode.settings import settle
+    from pipeline.decode.warm import warm_up
+    from pipeline.progress import Progress
+    from pipeline.request import run_with_emissions
+    from pipeline.store import absolute
+    from pipeline.tune import sample, tune
+
+    config = shared.config_of(options)
+    kept = run_with_emissions(options.run)
+    decode = _with_language_model(config.decode, kept)
+    settings = settle(decode)
+    settings = dataclasses.replace(settings, threads=settings.threads or len(os.sched_getaffinity(0)))
+    with Progress(config.run.log_every_s) as progress:
+        progress.phase("compiling the decoder")
+        warm_up()
+        progress.phase("reading emissions")
+        heard = sample(kept, options.num_recordings, options.seed)
+        if len(heard) < FEW:
+            progress.warn(f"only {len(heard)} recordings with references: the intervals will be wide")
+        tuned = tune(kept, settings, heard, _plan_of(options), progress.step)
+    toml = _toml(decode, tuned.chosen)
+    if options.out:
+        Path(options.out).write_text(toml, encoding="utf-8")
+    if options.plot:
+        Path(options.plot).write_text(_plot(tuned), encoding="utf-8")
+    if options.json:
+        print(json.dumps(_as_dict(tuned) | {"run": absolute(options.run)}))
+    else:
+        print("\n".join(f"# {line}".rstrip() for line in _report(tuned)))
+        print(f"\n{toml}", end="")
+    return 0
+
+
+def _with_language_model(config: DecodeConfig, kept: "Run") -> DecodeConfig:
+    """The one that is configured, else the one that the run was decoded with."""
+    if config.decoder not in ("auto", "native"):
+        raise UsageError(f"decode.decoder = {config.decoder}: tuning is the native decoder's")
+    if config.lm:
+        return config
+    models = kept.info()["decoding"]["models"]
+    if not models:
+        raise UsageError("no language model: give --lm; the run was decoded without one")
+    shares = tuple(model["weights"]["share"] for model in models)
+    return dataclasses.replace(
+        config,
+        lm=tuple(model["directory"] or model["location"] for model in models),
+        lm_shares=shares if len(set(shares)) > 1 else (),
+        unigrams=config.unigrams or next((m["unigrams"] for m in models if not m["directory"]), None),
+    )
+
+
+def _plan_of(options: argparse.Namespace) -> "Plan":
+    from pipeline.tune import Plan
+
+    names = [key.name for key in dataclasses.fields(Plan)]
+    return Plan(**{name: getattr(options, name) for name in names if getattr(options, name) is not None})
+
+
+def _report(tuned: "Tuned") -> list[str]:
+    before, after = tuned.before, tuned.after
+    num = len(tuned.trials[0].errors)
+    lines = [
+        f"{len(tuned.trials)} settings on {num:,} recordings, the best {min(NUM_SHOWN, len(tuned.trials))} of them;",
+        "speed in audio seconds per second of one core.",
+        "",
+        "   WER   95 % interval     alpha   beta  width  beam_prune  token_min    speed",
+        *map(_line, tuned.trials[:NUM_SHOWN]),
+        "",
+        f"On {len(after.errors):,} other recordings, which chose nothing:",
+        f"as configured  {before.rate:.2%} ({before.interval}), speed {before.speed:,.0f}",
+        f"the choice     {after.rate:.2%} ({after.interval}), speed {after.speed:,.0f}",
+        f"lower by       {before.rate - after.rate:.2%} ({tuned.gain})",
+    ]
+    for name in ("alpha", "beta"):
+        values = sorted({getattr(trial.setting, name) for trial in tuned.grid})
+        if len(values) > 1 and not values[0] < getattr(tuned.chosen, name) < values[-1]:
+            lines.append(
+                f"{name} = {getattr(tuned.chosen, name):g} is at the edge of its grid: try further with --{name}s"
+            )
+    return lines
+
+
+def _line(trial: "Trial") -> str:
+    setting, interval = trial.setting, trial.interval
+    return (
+        f"{trial.rate:6.2%}  {interval.low:6.2%} to {interval.high:6.2%}  {setting.alpha:6g} {setting.beta:6g} "
+        f"{setting.beam_width:6d} {setting.beam_prune_logp:11g} {setting.token_min_logp:10g} {trial.speed:8,.0f}"
+    )
+
+
+def _toml(config: DecodeConfig, chosen: "Setting") -> str:
+    """Everything that decoding as tuned needs, and nothing that is the default anyway."""
+    made = {
+        key.name: getattr(config, key.name)
+        for key in dataclasses.fields(config)
+        if getattr(config, key.name) != key.default and not key.metadata.get("tuning")
+    }
+    values = made | {"decoder": "native"} | dataclasses.asdict(chosen)
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
+    return "\n".join(["[decode]", *lines, ""])
+
+
+def _plot(tuned: "Tuned") -> str:
+    from pipeline.heatmap import heat_map
+
+    rates = {(trial.setting.alpha, trial.setting.beta): trial.rate for trial in tuned.grid}
+    best = min(rates, key=lambda place: rates[place])
+    return heat_map(rates, ("alpha", "beta"), "word error rate", best)
+
+
+def _as_dict(tuned: "Tuned") -> dict[str, Any]:
+    def told(trial: "Trial") -> dict[str, Any]:
+        figures = {"wer": trial.rate, "interval": trial.interval, "speed": trial.speed}
+        return dataclasses.asdict(trial.setting) | figures | {"num_recordings": len(trial.errors)}
+
+    return {
+        "chosen": dataclasses.asdict(tuned.chosen),
+        "before": told(tuned.before),
+        "after": told(tuned.after),
+        "gain": tuned.gain,
+        "trials": [told(trial) for trial in tuned.trials],
+    }
+
+
+def _list_of(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    def parse(text: str) -> tuple[Any, ...]:
+        return tuple(kind(one) for one in text.split(","))
+
+    parse.__name__ = "list"  # what argparse calls it in its message
+    return parse
+
+
+def _pair(text: str) -> tuple[float, float]:
+    beam_prune, _, token_min = text.partition(":")
+    return float(beam_prune), float(token_min)

@@ -1,0 +1,185 @@
+"""The decode stage by name: our compiled beam search, its plain twin over the kenlm package, or pyctcdecode.
+
+Fills the rows from what any of them finds; knows nothing of how they search. Built inside the process that decodes,
+because language models are opened and code is compiled here.
+"""
+
+import math
+import os
+import socket
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from pipeline.decode.alphabet import Alphabet
+from pipeline.decode.hypotheses import Beam, BeamWord, Decoded, WordModel
+from pipeline.decode.options import Hotwords, SearchOptions
+from pipeline.decode.settings import DecodeSettings, LmSettings, unigrams_of
+from pipeline.decode.warm import prepare_cache, warm_up
+from pipeline.errors import RecordingError, UsageError
+from pipeline.records import Alternative, FloatArray, Recording, Word
+from pipeline.text.vocabulary import Vocabulary
+from pipeline.unit import Unit
+
+if TYPE_CHECKING:
+    from pipeline.decode.beam import BeamSearch
+
+WARM_UP = "warm up"  # its seconds, apart from those of decoding
+
+
+class Search(Protocol):
+    def decode(
+        self, emissions: Sequence[FloatArray], options: SearchOptions, hotwords: Hotwords | None, threads: int
+    ) -> Sequence[Decoded | RecordingError]: ...
+
+
+class BeamDecoder:
+    """The decode stage: all recordings of a unit at once -> text, words, scores, n best."""
+
+    def __init__(self, settings: DecodeSettings, vocabulary: Vocabulary) -> None:
+        self._warm_up_s: tuple[float, float] | None = None  # until a unit has carried it away
+        if settings.decoder == "native":
+            wall, cpu = time.perf_counter(), time.process_time()
+            warm_up()
+            self._warm_up_s = time.perf_counter() - wall, time.process_time() - cpu
+        self._settings = settings
+        self._search = search(settings, vocabulary)
+        self._threads = settings.threads or len(os.sched_getaffinity(0))
+
+    def __call__(self, unit: Unit) -> Unit:
+        if self._warm_up_s is not None:
+            unit.stage_s[WARM_UP], unit.stage_cpu_s[WARM_UP] = self._warm_up_s
+            self._warm_up_s = None
+        pending = unit.pending()
+        emissions = [recording.emissions for recording in pending if recording.emissions is not None]
+        assert len(emissions) == len(pending)
+        options = self._settings.search
+        found = self._search.decode(emissions, options, self._settings.hotwords, self._threads)
+        for recording, decoded in zip(pending, found, strict=True):
+            if isinstance(decoded, RecordingError):
+                recording.fail("decode", decoded)
+            else:
+                _fill(recording, decoded, options.num_best > 1)
+                recording.narrowed = None if self._settings.decoder == "pyctcdecode" else decoded.narrowed
+            recording.emissions = recording.frame_s = None
+        return unit
+
+
+def search(settings: DecodeSettings, vocabulary: Vocabulary) -> Search:
+    """What searches, with its language models loaded."""
+    for model in settings.models:
+        _check_content(model)
+    alphabet = Alphabet.of(vocabulary)
+    if settings.decoder == "native":
+        return native_search(settings, alphabet)
+    if settings.decoder == "kenlm":
+        return _plain_search(settings, alphabet)
+    return _PyctcdecodeSearch(settings, alphabet)
+
+
+def native_search(settings: DecodeSettings, alphabet: Alphabet) -> "BeamSearch":
+    prepare_cache()
+    from pipeline.decode.beam import BeamSearch
+    from pipeline.lm.model import LanguageModel
+
+    models = [
+        WordModel(LanguageModel.open(m.location), unigrams_of(m, settings.as_pyctcdecode), m.weights)
+        for m in settings.models
+    ]
+    return BeamSearch(alphabet, models, settings.search.compat)
+
+
+def _plain_search(settings: DecodeSettings, alphabet: Alphabet) -> Search:
+    from pipeline.decode.plain import PlainBeamSearch
+    from pipeline.decode.scorers import KenlmScorer
+
+    models = [
+        WordModel(KenlmScorer(_file_for_kenlm(m)), unigrams_of(m, settings.as_pyctcdecode), m.weights)
+        for m in settings.models
+    ]
+    return PlainBeamSearch(alphabet, models, settings.search.compat)
+
+
+class _PyctcdecodeSearch:
+    """The package itself, faults included; it tells no confidence of words and has no limit of effort."""
+
+    def __init__(self, settings: DecodeSettings, alphabet: Alphabet) -> None:
+        from pyctcdecode.alphabet import Alphabet as TheirAlphabet
+        from pyctcdecode.decoder import BeamSearchDecoderCTC
+        from pyctcdecode.language_model import LanguageModel as TheirModel
+
+        model = None
+        for of in settings.models:
+            import kenlm
+
+            weights = of.weights
+            model = TheirModel(
+                kenlm.Model(_file_for_kenlm(of)),
+                unigrams_of(of, as_pyctcdecode=True),
+                alpha=weights.alpha,
+                beta=weights.beta,
+                unk_score_offset=weights.unk_score_offset,
+                score_boundary=weights.score_boundary,
+            )
+        self._decoder: Any = BeamSearchDecoderCTC(TheirAlphabet(list(alphabet.labels), alphabet.is_bpe), model)
+
+    def decode(
+        self, emissions: Sequence[FloatArray], options: SearchOptions, hotwords: Hotwords | None, threads: int
+    ) -> list[Decoded | RecordingError]:
+        return [self._one(one, options, hotwords or Hotwords()) for one in emissions]
+
+    def _one(self, emissions: FloatArray, options: SearchOptions, hotwords: Hotwords) -> Decoded | RecordingError:
+        # Where these would raise inside the package, the trace would name neither the recording nor the reason.
+        if np.isnan(emissions).any() or np.isposinf(emissions).any() or np.isneginf(emissions).all(axis=1).any():
+            return RecordingError("emissions that are not numbers")
+        found = self._decoder.decode_beams(
+            emissions,
+            beam_width=options.beam_width,
+            beam_prune_logp=options.beam_prune_logp,
+            token_min_logp=options.token_min_logp,
+            prune_history=options.prune_history,
+            hotwords=list(hotwords.words) or None,
+            hotword_weight=hotwords.weight,
+        )
+        beams = [
+            Beam(text, [BeamWord(word, start, end, math.nan) for word, (start, end) in frames], logit, score)
+            for text, _, frames, logit, score in found[: options.num_best]
+        ]
+        return Decoded(beams, narrowed=False)
+
+
+def _fill(recording: Recording, decoded: Decoded, with_alternatives: bool) -> None:
+    assert recording.emissions is not None and recording.frame_s is not None
+    best, frame_s, num_frames = decoded.beams[0], recording.frame_s, len(recording.emissions)
+    posteriors: list[float] | list[None] = decoded.word_posteriors() if with_alternatives else [None] * len(best.words)
+    recording.text = best.text
+    recording.words = [
+        Word(w.word, w.start * frame_s, w.end * frame_s, None if math.isnan(w.confidence) else w.confidence, posterior)
+        for w, posterior in zip(best.words, posteriors, strict=True)
+    ]
+    recording.confidence = min(1.0, math.exp(best.logit_score / num_frames)) if num_frames else 0.0
+    recording.score = best.score
+    if with_alternatives:
+        recording.nbest = [Alternative(beam.text, beam.score, beam.logit_score) for beam in decoded.beams]
+
+
+def _check_content(model: LmSettings) -> None:
+    prepare_cache()
+    from pipeline.lm.model import lm_hash
+
+    host = socket.gethostname()
+    try:
+        content = lm_hash(model.location)
+    except UsageError as error:
+        raise UsageError(f"on {host}: {error}") from error
+    if content != model.content:
+        raise UsageError(f"{model.location} on {host} is not the language model that the run was started with")
+
+
+def _file_for_kenlm(model: LmSettings) -> str:
+    """A file that the kenlm package reads, on this node's disk."""
+    from pipeline.lm.model import LanguageModel
+
+    return str(LanguageModel.open(model.location).path)

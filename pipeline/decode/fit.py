@@ -1,0 +1,52 @@
+"""Whether a language model fits the acoustic model: a case or a script that differs harms in silence.
+
+Knows nothing of decoding; looks at labels and words only. What does not fit is a warning, as the run would work.
+"""
+
+import warnings
+
+from pipeline.decode.alphabet import Alphabet
+from pipeline.decode.settings import DecodeSettings, LmSettings, unigrams_of
+from pipeline.decode.warm import prepare_cache
+from pipeline.text.vocabulary import Vocabulary
+
+
+def misfits(settings: DecodeSettings, vocabulary: Vocabulary) -> list[str]:
+    """A warning for each language model whose words, or whose decoder directory's labels, are not the vocabulary's."""
+    alphabet = Alphabet.of(vocabulary)
+    told = []
+    for model in settings.models:
+        told += [*_other_labels(model, alphabet), *_other_words(model, alphabet, settings.as_pyctcdecode)]
+    return told
+
+
+def _other_labels(model: LmSettings, alphabet: Alphabet) -> list[str]:
+    if model.directory is None:
+        return []
+    from pipeline.decode.directory import read_directory
+
+    theirs = read_directory(model.directory).alphabet.labels
+    differ = [
+        number for number, label in enumerate(alphabet.labels) if label and label not in theirs[number : number + 1]
+    ]
+    if not differ:
+        return []
+    first = differ[0]
+    there = repr(theirs[first]) if first < len(theirs) else "none"
+    return [
+        f"{model.directory} was written for other labels: label {first} is {there} there and "
+        f"{alphabet.labels[first]!r} in the model; the model's are taken"
+    ]
+
+
+def _other_words(model: LmSettings, alphabet: Alphabet, as_pyctcdecode: bool) -> list[str]:
+    prepare_cache()
+    from pipeline.decode.hypotheses import WordModel
+    from pipeline.decode.unigrams import warn_about_unigrams
+    from pipeline.lm.model import LanguageModel
+
+    opened = WordModel(LanguageModel.open(model.location), unigrams_of(model, as_pyctcdecode), model.weights)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_about_unigrams(alphabet, opened, as_pyctcdecode)
+    return [str(warning.message) for warning in caught]

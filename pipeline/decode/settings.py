@@ -1,0 +1,182 @@
+"""How a run decodes, settled once before it starts: which decoder, which language models, every number filled in.
+
+Travels to the decoders and makes the fingerprint, so it holds the contents' hash of every file it names. Knows nothing
+of how a decoder searches; numba and the decoders' packages are not imported here.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import os
+import socket
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline import store
+from pipeline.config import DecodeConfig
+from pipeline.decode.directory import LANGUAGE_MODEL, UNIGRAMS, read_directory
+from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
+from pipeline.decode.warm import prepare_cache
+from pipeline.errors import UsageError
+
+PACKAGES = {"kenlm": ("kenlm",), "pyctcdecode": ("pyctcdecode", "kenlm")}  # what a decoder needs beside our own
+INSTALL = {
+    "kenlm": "`make decoders` builds it; with pip, pip install kenlm, which needs a C++ compiler",
+    "pyctcdecode": "`make decoders` installs it; with pip, pip install --no-deps pyctcdecode==0.5.0 pygtrie",
+}
+WEIGHTS = ("alpha", "beta", "unk_score_offset", "score_boundary")
+OF_LANGUAGE_MODELS = ("lm_shares", "unigrams", *WEIGHTS)
+
+
+@dataclass(frozen=True)
+class LmSettings:
+    """One language model of a run."""
+
+    location: str  # a KenLM binary or an ARPA file: an absolute path or a URL
+    unigrams: str | None  # a file of words, likewise
+    weights: LmWeights
+    content: str  # the hash of the model
+    unigrams_content: str | None
+    directory: str | None = None  # the decoder directory that it comes from
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """A run's decoding."""
+
+    decoder: str = "greedy"
+    models: tuple[LmSettings, ...] = ()
+    search: SearchOptions = field(default_factory=SearchOptions)
+    hotwords: Hotwords = field(default_factory=Hotwords)
+    threads: int | None = None  # of one actor; None: the CPUs of its node
+
+    @property
+    def as_pyctcdecode(self) -> bool:
+        return self.decoder == "pyctcdecode" or self.search.compat
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def that_shape_results(self) -> dict[str, Any]:
+        """For the fingerprint: plain values, and of what the chosen decoder does not use, nothing."""
+        shaping: dict[str, Any] = {"decode.decoder": self.decoder}
+        if self.decoder == "greedy":
+            return shaping
+        for name in (*WEIGHTS, "share"):
+            values = [getattr(model.weights, name) for model in self.models]
+            shaping[f"decode.{name}"] = values[0] if len(set(values)) == 1 else values
+        shaping["decode.lm"] = [f"contents {model.content}" for model in self.models]
+        shaping["decode.unigrams"] = [
+            f"contents {model.unigrams_content}" if model.unigrams_content else None for model in self.models
+        ]
+        words = "\n".join(self.hotwords.words)
+        shaping["decode.hotwords"] = f"contents {_hash(words.encode())}" if words else None
+        shaping["decode.hotword_weight"] = self.hotwords.weight
+        return shaping | {f"decode.{name}": value for name, value in dataclasses.asdict(self.search).items()}
+
+
+def settle(config: DecodeConfig) -> DecodeSettings:
+    """What the configuration amounts to. Reads the files it names, once."""
+    decoder = config.decoder
+    if decoder == "auto":
+        decoder = "native" if config.lm else "greedy"
+    for package in PACKAGES.get(decoder, ()):
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(
+                f"decode.decoder = {decoder} needs the package {package}, not installed: {INSTALL[package]}"
+            )
+    if decoder == "greedy":
+        return DecodeSettings()
+    if decoder == "pyctcdecode" and len(config.lm) > 1:
+        raise UsageError("decode.decoder = pyctcdecode takes one language model here; native takes several")
+    return DecodeSettings(
+        decoder=decoder,
+        models=tuple(
+            _language_model(location, share, config)
+            for location, share in zip(config.lm, config.lm_shares or [1.0] * len(config.lm), strict=True)
+        ),
+        search=config.search(),
+        hotwords=Hotwords(tuple(_words(config.hotwords, "decode.hotwords")), config.hotword_weight),
+        threads=config.threads,
+    )
+
+
+def without_effect(config: DecodeConfig) -> list[str]:
+    """Warnings of settings that somebody made and the chosen decoder does not look at."""
+    made = [key.name for key in dataclasses.fields(config) if getattr(config, key.name) != key.default]
+    if config.decoder == "greedy" or (config.decoder == "auto" and not config.lm):
+        idle = [name for name in made if name not in ("decoder", "actors")]
+        why = "decoding is greedy" + ("" if config.decoder == "greedy" else ", as there is no language model (--lm)")
+    elif not config.lm:
+        idle, why = [name for name in made if name in OF_LANGUAGE_MODELS], "there is no language model (--lm)"
+    else:
+        return []
+    return [f"{', '.join(f'decode.{name}' for name in idle)} without effect: {why}"] if idle else []
+
+
+def read_words(location: str, what: str) -> tuple[str, ...]:
+    """A file of words, one a line, white space around them and empty lines aside."""
+    data = _contents(location, what)
+    try:
+        return tuple(word for line in data.decode("utf-8").split("\n") if (word := line.strip()))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what} = {location}: not UTF-8 ({error.reason} at byte {error.start})") from error
+
+
+def unigrams_of(model: LmSettings, as_pyctcdecode: bool) -> Collection[str] | None:
+    """The known words as a search is given them; None: those of the language model itself.
+
+    pyctcdecode takes an ARPA's own where it is given none, and has none at all where a list is empty.
+    """
+    if model.unigrams is None:
+        if not (as_pyctcdecode and model.location.endswith(".arpa")):
+            return None
+        from pipeline.decode.unigrams import arpa_unigrams
+
+        return arpa_unigrams(model.location)
+    words = read_words(model.unigrams, "decode.unigrams")
+    if _hash(_contents(model.unigrams, "decode.unigrams")) != model.unigrams_content:
+        raise UsageError(f"{model.unigrams} on {socket.gethostname()} is not the file that the run was started with")
+    return words if words or as_pyctcdecode else None
+
+
+def _language_model(location: str, share: float, config: DecodeConfig) -> LmSettings:
+    prepare_cache()
+    from pipeline.lm.model import lm_hash
+
+    weights, unigrams, directory = LmWeights(), config.unigrams, None
+    where = store.absolute(os.path.expanduser(location))
+    files, path = store.locate(where)
+    if files.isdir(path):
+        found, directory = read_directory(where), where
+        if found.model is None:
+            raise UsageError(f"decode.lm = {location}: a decoder directory without a language model")
+        where, weights = found.model, found.weights
+        unigrams = unigrams or f"{directory.rstrip('/')}/{LANGUAGE_MODEL}/{UNIGRAMS}"
+    given = {name: getattr(config, name) for name in WEIGHTS if getattr(config, name) is not None}
+    unigrams = store.absolute(os.path.expanduser(unigrams)) if unigrams else None
+    return LmSettings(
+        location=where,
+        unigrams=unigrams,
+        weights=dataclasses.replace(weights, share=share, **given),
+        content=lm_hash(where),
+        unigrams_content=_hash(_contents(unigrams, "decode.unigrams")) if unigrams else None,
+        directory=directory,
+    )
+
+
+def _words(location: str | None, what: str) -> Iterable[str]:
+    return read_words(location, what) if location else ()
+
+
+def _contents(location: str, what: str) -> bytes:
+    files, path = store.locate(os.path.expanduser(location))
+    try:
+        return bytes(files.cat_file(path))
+    except OSError as error:
+        raise UsageError(f"{what} = {location}: {error.strerror or 'cannot be read'}") from error
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -1,0 +1,86 @@
+"""The list of known words that a decoder is given: where it comes from, and what is wrong with it.
+
+Knows nothing of searching. What does not fit is a warning, because the decoder works, only badly.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Collection
+
+import fsspec
+
+from pipeline.decode.alphabet import WORD_START, Alphabet
+from pipeline.decode.fusion import MARKS
+from pipeline.decode.hypotheses import WordModel
+from pipeline.errors import UsageError
+
+MOST_STRANGE_LETTERS = 0.2  # of all the letters in unigrams; and of unigrams that no label spells
+LEAST_KNOWN = 0.1  # of unigrams that the language model has
+SAMPLE = 100_000  # words looked at
+
+
+def arpa_unigrams(location: str) -> frozenset[str]:
+    """The words of an ARPA file as pyctcdecode finds them: those whose lines have a back-off weight."""
+    words, inside = set(), False
+    with fsspec.open(os.path.expanduser(location), "rt", encoding="utf-8") as lines:
+        for line in map(str.strip, lines):
+            if line == "\\1-grams:":
+                inside = True
+            elif line == "\\2-grams:":
+                break
+            elif inside and line.count("\t") == 2:
+                words.add(line.split("\t")[1])
+    if not words:
+        raise UsageError(f"{location}: no 1-gram has a back-off weight: give the unigrams, or leave compat mode")
+    return frozenset(words)
+
+
+def warn_about_unigrams(alphabet: Alphabet, model: WordModel, compat: bool) -> None:
+    """Name the likely fix where words are spelt otherwise than the labels, or otherwise than in the language model."""
+    given = model.unigrams
+    if given is None and compat:
+        return
+    words = list(model.model.words() if given is None else given)[:SAMPLE]
+    words = [word for word in words if word not in MARKS]
+    if not words:
+        return
+    what = f"the words of {model.model.location}" if given is None else "the unigrams"
+    letters = set("".join(alphabet.labels)) - {WORD_START}
+    if _strange(words, letters) > MOST_STRANGE_LETTERS:
+        case = _better_case(lambda change: -_strange([change(word) for word in words], letters))
+        _warn(f"{what} have letters that no label has, such as {_example(words, letters)!r}", case, given is not None)
+    if given is not None:
+        known = _known(words, model)
+        if known < LEAST_KNOWN:
+            case = _better_case(lambda change: _known([change(word) for word in words], model))
+            _warn(f"only {known:.1%} of the unigrams are in {model.model.location}", case, True)
+
+
+def _warn(fault: str, case: str | None, are_given: bool) -> None:
+    if case is None:
+        fix = "are they of another language, or for another model?"
+    elif are_given:
+        fix = f"in {case} case they would fit: give them so"
+    else:
+        fix = f"in {case} case they would fit: build the language model from text in {case} case"
+    warnings.warn(f"{fault}; {fix}", stacklevel=4)
+
+
+def _better_case(fit: Callable[[Callable[[str], str]], float]) -> str | None:
+    """The case in which words fit better than as they are."""
+    fits = {"lower": fit(str.lower), "upper": fit(str.upper)}
+    best = max(fits, key=lambda case: fits[case])
+    return best if fits[best] > fit(str) else None
+
+
+def _strange(words: Collection[str], letters: set[str]) -> float:
+    found = set("".join(words))
+    return len(found - letters) / len(found) if found else 0.0
+
+
+def _example(words: Collection[str], letters: set[str]) -> str:
+    return min(word for word in words if not set(word) <= letters)
+
+
+def _known(words: list[str], model: WordModel) -> float:
+    return float((model.model.ids(words) != 0).mean())

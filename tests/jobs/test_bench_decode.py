@@ -1,0 +1,183 @@
+"""`nightshift bench decode`: its figures decide settings and claims, so what it compares and chooses must be right."""
+
+import importlib.util
+import json
+import sysconfig
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+
+from jobs import bench_material, bench_measure, bench_search
+from jobs.__main__ import main
+from jobs.bench_measure import Said, Spread
+from jobs.bench_search import Found, Setting, Tried
+from pipeline.demo import sentences
+
+HAS_RIVAL = all(importlib.util.find_spec(name) for name in ("kenlm", "pyctcdecode"))
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with the text of a few modules, because that of all packages takes a minute."""
+    folder = tmp_path_factory.mktemp("bench")
+    paths = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("[a-h]*.py"))
+    found = [s for path in paths for text in sentences.prose(path.read_text()) for s in sentences.sentences(text)]
+    bench_material.write_text(folder, sentences.split(found))
+    return folder
+
+
+@pytest.fixture
+def bench(work, capsys):
+    def run(*arguments):
+        code = main(
+            ["bench", "decode", "--work", str(work), "--num-utterances", "4", "--difficulty", "mid", *arguments]
+        )
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_the_whole_of_it_ends_in_one_json_object(bench, monkeypatch):
+    monkeypatch.setattr(bench_search, "grid", lambda: [Setting(10, -5.0, -10.0), Setting(20, -6.0, -12.0)])
+    monkeypatch.setattr(bench_measure, "SOAK_BLOCK", 3)
+    code, stdout, _ = bench("--json", "--soak", "11", "--search")
+    assert code == 0
+    figures = json.loads(stdout)
+    assert figures["text"]["num_train_words"] > 10_000
+    assert set(figures["calibration"]) == set(figures["decoders"]) == {"mid"}
+    speeds = {speed["decoder"]: speed for speed in figures["decoders"]["mid"]}
+    assert list(speeds) == ["pyctcdecode"] * HAS_RIVAL + ["greedy", "native, compat", "native"]
+    assert all(speed["audio_s_per_cpu_s"] > 0 for speed in speeds.values())
+    if HAS_RIVAL:
+        compat = speeds["native, compat"]
+        assert (compat["same_texts"], compat["same_scores"]) == (1, 1)
+        assert compat["wer"] == speeds["pyctcdecode"]["wer"]
+        assert compat["times_rival"]["least"] <= compat["times_rival"]["median"] <= compat["times_rival"]["most"]
+    assert figures["soak"]["num_utterances"] == 11
+    assert len(figures["soak"]["resident_bytes"]) == 11
+    assert len(figures["search"]["tried"]) == 3  # the default is always there
+    assert figures["threads"] is None or figures["threads"]["two_audio_s_per_s"] > 0
+
+
+def test_a_second_run_makes_nothing_again_and_prints_its_tables(bench, work, monkeypatch):
+    bench_material.language_model_of(work, bench_material.text_of(work))
+    monkeypatch.setattr(sentences, "corpus", None)
+    monkeypatch.setattr(bench_material, "_estimate", None)
+    code, stdout, stderr = bench()
+    assert code == 0, stderr
+    assert json.loads(stdout.splitlines()[-1])["text"]
+    for told in ("labels a frame", "greedy WER", "audio s / CPU s", "native, compat", "words"):
+        assert told in stdout
+
+
+def test_without_the_rival_ours_is_measured_alone_and_the_way_to_it_is_told(bench, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "kenlm" else find(name))
+    code, stdout, _ = bench()
+    assert code == 0
+    assert "kenlm is not installed: `make decoders`" in stdout
+    figures = json.loads(stdout.splitlines()[-1])
+    assert figures["missing"] == ["kenlm"]
+    assert [speed["decoder"] for speed in figures["decoders"]["mid"]] == ["greedy", "native, compat", "native"]
+    assert all(speed["times_rival"] is None for speed in figures["decoders"]["mid"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["decode", "--model", "x"], "--model is an option of `bench run`"),
+        (["decode", "--set", "run.cpus=1"], "--set is an option of `bench run`"),
+        (["run", "--soak"], "--soak is an option of `bench decode`"),
+        (["run", "--difficulty", "mid"], "--difficulty is an option of `bench decode`"),
+        (["decode", "--num-utterances", "0"], "--num-utterances must be at least 1"),
+        (["decode", "--soak", "0"], "--soak must be at least 1"),
+    ],
+)
+def test_options_that_cannot_be(capsys, arguments, told):
+    assert main(["bench", *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_text_of_another_installation_is_collected_again(tmp_path, monkeypatch):
+    here, there = sentences.split(["ONE TWO THREE"]), sentences.split(["FOUR FIVE SIX"])
+    bench_material.write_text(tmp_path, there)
+    monkeypatch.setattr(sentences, "fingerprint", lambda: "another")
+    monkeypatch.setattr(sentences, "corpus", lambda: here)
+    assert bench_material.text_of(tmp_path).fingerprint == "another"
+    assert (tmp_path / "train.txt").read_text() + (tmp_path / "held-out.txt").read_text() == "ONE TWO THREE\n"
+    (tmp_path / "text.json").write_text("{")
+    assert bench_material.text_of(tmp_path).fingerprint == "another"
+
+
+def test_error_rates_are_those_of_jiwer():
+    texts, heard = ["A B C", "D E", "F G H I"], ["A X C", "D", "F G H I J"]
+    assert bench_measure.error_rate(texts, [Said(text, None) for text in heard]) == jiwer.wer(texts, heard)
+
+
+def test_scores_are_compared_to_the_bit_and_texts_as_they_are():
+    block = [np.zeros((5, 32), np.float32)] * 30
+    sample = bench_material.Sample("mid", ["A"] * 30, block)
+    named = {
+        "pyctcdecode": lambda block: [Said("A", (-1.0, -2.0))] * len(block),
+        "native, compat": lambda block: [Said("A", (-1.0, float(np.nextafter(-2.0, 0))))] * len(block),
+        "greedy": lambda block: [Said("A ", None)] * len(block),
+    }
+    _, native, greedy = bench_measure.side_by_side(sample, named)
+    assert (native.same_texts, native.same_scores) == (1.0, 0.0)
+    assert (greedy.same_texts, greedy.same_scores) == (0.0, None)
+
+
+def test_soak_sees_memory_that_grows(monkeypatch):
+    kept = []
+
+    class Leaking:
+        def decode(self, block, options, threads):
+            kept.append(np.ones(500_000))
+            return []
+
+    monkeypatch.setattr(bench_measure, "SOAK_BLOCK", 1)
+    soak = bench_measure.soak(Leaking(), ["clean"], ["A B C"], 20)
+    assert len(soak.resident_bytes) == 11
+    assert soak.growth_bytes == pytest.approx(18 * 4e6, rel=0.1)
+
+
+# ---- choosing a width
+
+
+def tried(width: int, speed: float, wer: float) -> Tried:
+    return Tried(Setting(width, -5.0, -10.0), speed, wer, (wer, wer), (0.0, 0.0), 0.0)
+
+
+def test_the_chosen_setting_has_the_lowest_error_rate_of_those_fast_enough():
+    settings = [tried(1, 9000, 0.3), tried(2, 2500, 0.2), tried(3, 3000, 0.2), tried(4, 1999, 0.1)]
+    assert bench_search.choose(settings) == Setting(3, -5.0, -10.0)
+    assert bench_search.choose(settings[3:]) is None
+    default = settings[0].setting
+    shown = bench_search.worth_showing(Found([*settings, tried(5, 2000, 0.4)], default, settings[2].setting))
+    assert [one.setting.beam_width for one in shown] == [1, 3, 4]
+
+
+def test_intervals_hold_the_rate_as_often_as_they_claim():
+    """Drawn from a known rate, 200 times: 95 % of the intervals hold it, within what 200 draws vary by."""
+    rng = np.random.default_rng(2)
+    lengths = np.full(150, 20)
+    errors = rng.binomial(20, 0.2, (200, 150))
+    rates, resampled = bench_search.bootstrap(errors, lengths, 400)
+    low, high = np.percentile(resampled, (2.5, 97.5), axis=1)
+    assert rates == pytest.approx(errors.sum(axis=1) / 3000)
+    assert 0.89 <= np.mean((low <= 0.2) & (high >= 0.2)) <= 0.99
+
+
+def test_differences_between_settings_are_of_the_same_utterances():
+    """Two settings with one mistake between them differ by almost nothing, however much the utterances do."""
+    rng = np.random.default_rng(4)
+    errors = rng.integers(0, 20, 200)
+    _, resampled = bench_search.bootstrap(np.stack([errors, errors, errors + (np.arange(200) == 7)]), np.full(200, 20))
+    assert np.array_equal(resampled[0], resampled[1])
+    assert np.ptp(resampled[2] - resampled[0]) < 0.01 < np.ptp(resampled[0])
+
+
+def test_a_spread_of_ratios_has_the_median_in_it():
+    assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0)
