@@ -10,6 +10,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,13 +120,29 @@ def native(search: Any, block: Sequence[Emissions], options: SearchOptions, thre
     return [said_by(decoded) for decoded in search.decode(block, options, threads=threads)]
 
 
+def prepare(sample: Sample, named: dict[str, Decode]) -> None:
+    """A first block by each, not measured: it loads what it needs, and its buffers grow."""
+    for decode in named.values():
+        decode(sample.emissions[:BLOCK])
+
+
+@contextmanager
+def compiled_meanwhile() -> Iterator[list[str]]:
+    """The functions that numba compiled inside the block, which should have been compiled before; filled at its end."""
+    from numba.core import event
+
+    names: list[str] = []
+    with event.install_recorder("numba:compile") as recorder:
+        yield names
+    found = (happened.data["dispatcher"].py_func.__name__ for _, happened in recorder.buffer if happened.is_start)
+    names += dict.fromkeys(found)
+
+
 def side_by_side(sample: Sample, named: dict[str, Decode]) -> list[Speed]:
     """Each block of utterances by every decoder in turn, so that a busy machine slows all of them alike."""
     blocks = [slice(first, first + BLOCK) for first in range(0, len(sample.texts), BLOCK)]
     said: dict[str, list[Said]] = {name: [] for name in named}
     cpu_s: dict[str, list[float]] = {name: [] for name in named}
-    for decode in named.values():
-        decode(sample.emissions[:BLOCK])  # the first call of each loads what it needs, and its buffers grow
     for number, block in enumerate(blocks):
         turn = list(named)[number % len(named) :] + list(named)[: number % len(named)]
         for name in turn:

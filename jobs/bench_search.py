@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.bench_material import Sample, say
-from jobs.bench_measure import native, said_by, word_errors
+from jobs.bench_measure import BLOCK, native, said_by, word_errors
 from pipeline.decode.options import SearchOptions
 
 LEAST_SPEED = 2000.0  # audio seconds per core second
@@ -56,7 +56,7 @@ def find_width(search: Any, sample: Sample, settings: Sequence[Setting]) -> Foun
     standard = SearchOptions()
     default = Setting(standard.beam_width, standard.token_min_logp, standard.beam_prune_logp)
     settings = list(dict.fromkeys([default, *settings]))
-    native(search, sample.emissions[:1], standard)
+    native(search, sample.emissions[:BLOCK], standard)
     speeds, errors, narrowed = [], [], []
     for number, setting in enumerate(settings, 1):
         speed, wrong, share = _try(search, sample, setting)

@@ -121,11 +121,10 @@ def _report(tuned: "Tuned") -> list[str]:
         f"lower by       {before.rate - after.rate:.2%} ({tuned.gain})",
     ]
     for name in ("alpha", "beta"):
-        values = sorted({getattr(trial.setting, name) for trial in tuned.grid})
-        if len(values) > 1 and not values[0] < getattr(tuned.chosen, name) < values[-1]:
-            lines.append(
-                f"{name} = {getattr(tuned.chosen, name):g} is at the edge of its grid: try further with --{name}s"
-            )
+        values = sorted({getattr(trial.setting, name) for trial in tuned.trials})
+        chosen = getattr(tuned.chosen, name)
+        if len(values) > 1 and chosen in (values[0], values[-1]) and (name, chosen) != ("alpha", 0):
+            lines.append(f"{name} = {chosen:g} is at the edge of what was tried: go further with --{name}s")
     return lines
 
 

@@ -1,38 +1,41 @@
 """How inner loops are compiled: by numba, once per node and version of these sources, into the node's cache.
 
-numba alone would keep what it compiled as long as the one file of the outermost function stays the same, and beside
-that file, which may not be writable. Knows nothing of what is compiled.
+Left to itself, numba keeps what it compiled beside the source, which may not be writable, and for as long as the one
+file of the outermost function stays the same, though its code is compiled from several. Knows nothing of what is
+compiled.
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numba
+
+from pipeline.cache import cache_folder
 
 SOURCES = Path(__file__).parent
 
 
-def cache_folder() -> Path:
-    """Where a node keeps what takes time to make: compiled code, language models read from text or from afar."""
-    return Path(os.environ.get("NIGHTSHIFT_CACHE") or Path.home() / ".cache" / "nightshift")
-
-
 def _sources_hash() -> str:
     content = hashlib.sha256()
-    for path in sorted(SOURCES.glob("*/*.py")):
+    for path in sorted([*SOURCES.glob("lm/**/*.py"), *SOURCES.glob("decode/*.py")]):
         content.update(path.read_bytes())
     return content.hexdigest()[:16]
 
 
-numba.config.CACHE_DIR = str(cache_folder() / "compiled" / _sources_hash())
+numba.config.CACHE_DIR = str(cache_folder() / "compiled" / _sources_hash())  # type: ignore[attr-defined]
 
-# What is called from Python. Arrays may be made in it.
-entry: Callable[..., Any] = numba.njit(cache=True, nogil=True, error_model="numpy")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-# What is called from compiled code alone. It is compiled as a part of what calls it: from a cache of its own it could
-# not be inlined, which made the search 2.5 times slower. Without reference counts, which made it 5 times slower, so
-# it must not make arrays, nor keep those it is given.
-inner: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", forceinline=True, _nrt=False)
+
+class Decorator(Protocol):
+    def __call__(self, function: Function) -> Function: ...
+
+
+# What Python calls. It may make arrays.
+entry: Decorator = numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[assignment]
+
+# What compiled code calls. It becomes a part of its caller, because a call passes every array as seven numbers, and
+# numba counts references to each: with both, the beam search took ten times as long. So it must not make arrays.
+inner: Decorator = numba.njit(nogil=True, error_model="numpy", forceinline=True, _nrt=False)  # type: ignore[call-overload]

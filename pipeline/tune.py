@@ -7,7 +7,7 @@ looks better than it is on the recordings that chose it. Knows nothing of how re
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from pipeline.records import FloatArray
 from pipeline.run import Run, vocabulary_of
 from pipeline.score import count_words
 
+MAX_CLIMBS = 5  # steps away from the grid
 MAX_UNITS = 256  # that the sample is drawn from: 40 hours where they last ten minutes
 
 
@@ -51,11 +52,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which settings are tried: the weights on a grid and closer around the best, then the width with the best."""
+    """Which settings are tried.
+
+    The weights on a grid, beyond it where the best lies at its edge, and closer around the best; then widths with the
+    best; then the weights closer once more, because what a narrow search lost, beta had to make up for.
+    """
 
     alphas: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9, 1.2, 1.5)
     betas: tuple[float, ...] = (-1.0, 0.0, 1.0, 2.0, 3.0)
-    refinements: int = 1  # rounds of half the distance around the best
+    refinements: int = 1  # how often the distance around the best is halved
     beam_widths: tuple[int, ...] = (25, 50, 100, 200, 400)
     prunings: tuple[tuple[float, float], ...] = ((-10.0, -5.0), (-15.0, -7.0), (-20.0, -10.0))
     min_speed: float = 0.0  # audio seconds per core-second that the chosen setting must reach
@@ -136,18 +141,23 @@ def tune(run: Run, settings: DecodeSettings, heard: list[Heard], plan: Plan, tol
     grid = [dataclasses.replace(configured, alpha=a, beta=b) for a, b in itertools.product(plan.alphas, plan.betas)]
     try_all(grid, "alpha and beta")
     steps = [_step(plan.alphas), _step(plan.betas)]
-    for _ in range(plan.refinements):
-        steps = [step / 2 for step in steps]
-        try_all(_around(_best(trials.values()).setting, steps), "alpha and beta, closer")
-    best = _best(trials.values()).setting
-    try_all(_wider(best, plan), "beam width and pruning")
-    fast_enough = [trial for trial in trials.values() if trial.speed >= plan.min_speed]
-    if not fast_enough:
-        fastest = max(trial.speed for trial in trials.values())
-        raise UsageError(
-            f"no setting reaches {plan.min_speed:,.0f} times real time on a core; the fastest {fastest:,.0f}"
-        )
-    chosen = _best(fast_enough).setting
+
+    def best() -> Setting:
+        return _best(trials.values(), plan.min_speed).setting
+
+    def climb(steps: list[float], what: str) -> None:
+        for _ in range(MAX_CLIMBS):
+            before = best()
+            try_all(_around(before, steps), what)
+            if best() == before:
+                break
+
+    climb(steps, "alpha and beta around the best")
+    for halving in range(1, plan.refinements + 1):
+        climb([step / 2**halving for step in steps], "alpha and beta, closer")
+    try_all(_wider(best(), plan), "beam width and pruning")
+    climb([step / 2**plan.refinements for step in steps], "alpha and beta once more")
+    chosen = best()
     told("the other half of the recordings")
     return Tuned(
         trials=sorted(trials.values(), key=lambda trial: (trial.rate, trial.setting.effort)),
@@ -200,9 +210,13 @@ def _configured(settings: DecodeSettings) -> Setting:
     return Setting(search.beam_width, search.beam_prune_logp, search.token_min_logp, weights.alpha, weights.beta)
 
 
-def _best(trials: Iterable[Trial]) -> Trial:
-    """The fewest errors; of equals the one that searches least."""
-    return min(trials, key=lambda trial: (trial.errors.sum(), trial.setting.effort))
+def _best(trials: Collection[Trial], min_speed: float) -> Trial:
+    """The fewest errors of those that are fast enough; of equals the one that searches least."""
+    fast_enough = [trial for trial in trials if trial.speed >= min_speed]
+    if not fast_enough:
+        fastest = max(trial.speed for trial in trials)
+        raise UsageError(f"no setting reaches {min_speed:,.0f} times real time on a core; the fastest {fastest:,.0f}")
+    return min(fast_enough, key=lambda trial: (trial.errors.sum(), trial.setting.effort))
 
 
 def _step(values: tuple[float, ...]) -> float:

@@ -246,7 +246,7 @@ def test_a_language_model_in_the_wrong_case_is_told_before_a_night_is_lost(trans
     lower = tmp_path / "lower.arpa"
     lower.write_text(arpa([word.lower() for word in WORDS]))
     (told,) = again(transcribed, tmp_path / "out", f'decode.lm="{lower}"').warnings()
-    assert "they would fit in upper case" in told
+    assert "in upper case they would fit" in told
 
 
 # ---- what cannot be

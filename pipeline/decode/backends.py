@@ -17,7 +17,7 @@ from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.hypotheses import Beam, BeamWord, Decoded, WordModel
 from pipeline.decode.options import Hotwords, SearchOptions
 from pipeline.decode.settings import DecodeSettings, LmSettings, unigrams_of
-from pipeline.decode.warm import prepare_cache, warm_up
+from pipeline.decode.warm import warm_up
 from pipeline.errors import RecordingError, UsageError
 from pipeline.records import Alternative, FloatArray, Recording, Word
 from pipeline.text.vocabulary import Vocabulary
@@ -26,7 +26,7 @@ from pipeline.unit import Unit
 if TYPE_CHECKING:
     from pipeline.decode.beam import BeamSearch
 
-WARM_UP = "warm up"  # its seconds, apart from those of decoding
+WARM_UP = "warm up"  # seconds of compiling and of opening language models, apart from those of decoding
 
 
 class Search(Protocol):
@@ -39,14 +39,15 @@ class BeamDecoder:
     """The decode stage: all recordings of a unit at once -> text, words, scores, n best."""
 
     def __init__(self, settings: DecodeSettings, vocabulary: Vocabulary) -> None:
-        self._warm_up_s: tuple[float, float] | None = None  # until a unit has carried it away
-        if settings.decoder == "native":
-            wall, cpu = time.perf_counter(), time.process_time()
-            warm_up()
-            self._warm_up_s = time.perf_counter() - wall, time.process_time() - cpu
+        wall, cpu = time.perf_counter(), time.process_time()
         self._settings = settings
         self._search = search(settings, vocabulary)
         self._threads = settings.threads or len(os.sched_getaffinity(0))
+        # Two frames of nothing, so that whatever is compiled for so many language models is compiled now.
+        flat = np.full((2, len(vocabulary.labels)), -math.log(len(vocabulary.labels)), np.float32)
+        self._search.decode([flat], settings.search, settings.hotwords, 1)
+        # Until a unit carries it away.
+        self._warm_up_s: tuple[float, float] | None = time.perf_counter() - wall, time.process_time() - cpu
 
     def __call__(self, unit: Unit) -> Unit:
         if self._warm_up_s is not None:
@@ -80,7 +81,7 @@ def search(settings: DecodeSettings, vocabulary: Vocabulary) -> Search:
 
 
 def native_search(settings: DecodeSettings, alphabet: Alphabet) -> "BeamSearch":
-    prepare_cache()
+    warm_up()
     from pipeline.decode.beam import BeamSearch
     from pipeline.lm.model import LanguageModel
 
@@ -166,7 +167,6 @@ def _fill(recording: Recording, decoded: Decoded, with_alternatives: bool) -> No
 
 
 def _check_content(model: LmSettings) -> None:
-    prepare_cache()
     from pipeline.lm.model import lm_hash
 
     host = socket.gethostname()

@@ -1,7 +1,7 @@
 """The beam search as the rest of the project calls it: emissions in, hypotheses out, many recordings at once.
 
-Prepares what the compiled `kernel` works on, lets its buffers grow, and reads what it found. Threads share the
-language models and the lexicon; the kernel releases the interpreter's lock. Knows nothing of where emissions come from.
+Prepares what is given to the compiled search and makes strings of what it found. Threads share the language models and
+the lexicon; compiled code releases the interpreter's lock. Knows nothing of where emissions come from.
 """
 
 import time
@@ -13,23 +13,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.decode import kernel
+from pipeline.decode import work as rows
 from pipeline.decode.alphabet import WORD_START, Alphabet
 from pipeline.decode.hypotheses import Beam, BeamChar, BeamWord, Decoded, WordModel
-from pipeline.decode.kernel import Hot, Settings, Weights, Work
+from pipeline.decode.kernel import finish, run
 from pipeline.decode.lexicon import ROOT, Lexicon, child_table
+from pipeline.decode.likely import likely_labels
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
+from pipeline.decode.readout import Found, read_out
+from pipeline.decode.work import NONE, Given, Hot, Settings, Weights, grown, new_work
 from pipeline.errors import RecordingError, UsageError
 from pipeline.lm import lookup
-from pipeline.lm.tables import STATE_WORDS, Tables
+from pipeline.lm.tables import Tables
 
 Emissions = npt.NDArray[Any]  # (T, V) log-probabilities, of any float type
 
-FLOOR = float(np.log(1e-15))  # less probable than this is as if it were this
 NO_HOTWORDS = Hot(np.full(1, -1, np.int64), np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.uint8))
+NO_LANGUAGE_MODEL = Tables(0, 1, 0, 0, 0)  # so that no other code has to be compiled where there is none
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LmState:
     """A language model's memory of a text, to begin another with."""
 
@@ -51,7 +54,7 @@ class BeamSearch:
         self.alphabet, self.models, self.compat = alphabet, tuple(models), compat
         self._lexicon = Lexicon(alphabet, [m.model for m in models], [m.unigrams for m in models], compat)
         self._weights = self._weights_of([m.weights for m in models])
-        self._lms = tuple(m.model.tables for m in models) or (_no_tables(),)
+        self._lms = tuple(m.model.tables for m in models) or (NO_LANGUAGE_MODEL,)
 
     def reweighted(self, weights: Sequence[LmWeights]) -> "BeamSearch":
         """The same search with other weights; nothing is loaded or built again."""
@@ -124,7 +127,7 @@ class BeamSearch:
     def _hot(self, hotwords: Hotwords | None) -> tuple[Hot, float]:
         """The trie of the hotwords' words, each as far as labels spell it, and their weight."""
         words = [word for hotword in (hotwords.words if hotwords else ()) for word in hotword.split()]
-        if not words:
+        if hotwords is None or not words:
             return NO_HOTWORDS, 0.0
         children: dict[tuple[int, int], int] = {}
         shortest, is_word = [0], [False]
@@ -157,11 +160,9 @@ class Stream:
         with_chars: bool,
     ) -> None:
         self._search, self._options, self._start = search, options, start
-        self._trie, self._labels = search._lexicon.trie, search._lexicon.labels
-        self._codes = np.array([0, *map(ord, search._lexicon.chars)], np.uint32)
-        self._hot = hot[0]
-        orders = [model.model.order for model in search.models]
-        self._settings = Settings(
+        lexicon, orders = search._lexicon, [model.model.order for model in search.models]
+        self._codes = np.array([0, *map(ord, lexicon.chars)], np.uint32)
+        settings = Settings(
             beam_width=options.beam_width,
             beam_prune_logp=options.beam_prune_logp,
             prune_history=options.prune_history,
@@ -171,32 +172,30 @@ class Stream:
             max_effort=options.max_effort,
             keep_chars=with_chars,
             num_models=len(orders),
-            longest=int(np.diff(self._labels.first).max(initial=1)),
+            longest=int(np.diff(lexicon.labels.first).max(initial=1)),
             hot_weight=hot[1],
         )
-        self._work = _new_work(options.beam_width, len(orders))
+        self._given = Given(lexicon.trie, lexicon.labels, search._lms, search._weights, hot[0], settings)
+        self._work = new_work(options.beam_width, len(orders))
         self.restart()
 
     def restart(self) -> None:
         """Forget everything heard so far."""
         work = self._work
-        epoch = work.counts[kernel.EPOCH] + 1
-        stamp = work.counts[kernel.STAMP]
+        epoch, stamp = work.counts[rows.EPOCH] + 1, work.counts[rows.STAMP]
         work.counts[:] = 0
-        work.counts[kernel.EPOCH], work.counts[kernel.STAMP] = epoch, stamp
-        work.counts[kernel.BEAMS] = work.counts[kernel.TEXTS] = 1
+        work.counts[rows.EPOCH], work.counts[rows.STAMP] = epoch, stamp
+        work.counts[rows.BEAMS] = work.counts[rows.TEXTS] = 1
+        work.texts[0] = np.zeros((), rows.TEXT)
         first = work.beams[0, 0]
-        for name in kernel.BEAM.names or ():
-            first[name] = 0 if kernel.BEAM[name].kind == "f" else kernel.NONE
+        for name in rows.BEAM.names or ():
+            first[name] = 0 if rows.BEAM[name].kind == "f" else NONE
         first["text"], first["part"], first["breaks"] = 0, ROOT, 0
-        first["hot"] = ROOT if len(self._hot.is_word) else kernel.NONE
-        work.texts[0] = np.zeros((), kernel.TEXT)
+        first["hot"] = ROOT if len(self._given.hot.is_word) else NONE
+        states = work.state_words, work.state_backoffs, work.state_lengths
         for row, model in enumerate(self._search.models):
             if self._start is None:
-                boundary = model.weights.score_boundary
-                lookup.begin(
-                    model.model.tables, work.state_words, work.state_backoffs, work.state_lengths, row, boundary
-                )
+                lookup.begin(model.model.tables, *states, row, model.weights.score_boundary)
             else:
                 state = self._start[row]
                 work.state_words[row], work.state_backoffs[row] = state.words, state.backoffs
@@ -204,172 +203,58 @@ class Stream:
 
     def feed(self, emissions: Emissions) -> None:
         """The next frames."""
-        offsets, labels, logps = self._likely_labels(emissions)
-        at = 0
-        while True:
-            at = kernel.run(
-                self._work, self._trie, self._labels, self._search._lms, self._search._weights, self._hot,
-                self._settings, offsets, labels, logps, at,
-            )  # fmt: skip
-            if at == len(offsets) - 1:
-                break
-            self._grow(int(offsets[at + 1] - offsets[at]))
+        if emissions.ndim != 2:
+            raise UsageError(f"emissions have two dimensions, frames and labels, not the shape {emissions.shape}")
+        self._search.alphabet.check_width(emissions.shape[1])
+        likely = likely_labels(emissions, self._options.token_min_logp, self._search.compat)
+        at = run(self._work, self._given, *likely, 0)
+        while at < len(emissions):
+            self._grow(int(likely.offsets[at + 1] - likely.offsets[at]))
+            at = run(self._work, self._given, *likely, at)
 
     def result(self) -> Decoded:
         """What has been said so far, as if it ended here; the search can go on."""
         self._grow(1)
-        work, search = self._work, self._search
-        if work.counts[kernel.FRAME] == 0 and not search.compat:
-            num_models = len(search.models)
-            states = work.state_words, work.state_backoffs, work.state_lengths
-            return Decoded([Beam("", [], 0.0, 0.0, [], _lm_states(*(a[:num_models].copy() for a in states)))], False)
-        in_order, num = kernel.finish(
-            work, self._trie, self._labels, search._lms, search._weights, self._hot, self._settings
-        )
-        num = min(num, self._options.num_best)
-        found = kernel.read_out(work, self._trie, search._lms, self._settings, self._codes, in_order, num)
-        return Decoded(self._beams(*found), bool(work.counts[kernel.NARROWED]))
-
-    def _likely_labels(
-        self, emissions: Emissions
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-        if emissions.ndim != 2:
-            raise UsageError(f"emissions have two dimensions, frames and labels, not the shape {emissions.shape}")
-        self._search.alphabet.check_width(emissions.shape[1])
-        if emissions.dtype == np.float16:
-            emissions = emissions.astype(np.float32)
-        emissions = np.ascontiguousarray(emissions)
-        ceiling = np.inf if self._search.compat else 0.0
-        offsets, labels, logps, bad = kernel.sparse(emissions, self._options.token_min_logp, FLOOR, ceiling)
-        if bad >= 0:
-            raise RecordingError("emissions that are not numbers", f"first in frame {bad}")
-        if self._search.compat:
-            _reorder_as_set(offsets, labels, logps)
-        return offsets, labels, logps
-
-    def _beams(self, texts: Any, sums: Any, words: Any, labels: Any, states: Any) -> list[Beam]:
-        """Strings and times from the kernel's arrays; words and labels come last first."""
-        said = texts.tobytes().decode("utf-32-le", "surrogatepass").split("\n")
-        confidences = np.minimum(np.exp(words["logp"] / np.maximum(words["end"] - words["start"], 1)), 1.0).tolist()
-        starts, ends = words["start"].tolist(), words["end"].tolist()
-        num_models, beams, w, c = len(self._search.models), [], 0, 0
-        for number, (logit, score, num_words, num_labels) in enumerate(sums.tolist()):
-            spoken = said[number].split(" ") if said[number] else []
-            w, c = w + int(num_words), c + int(num_labels)
-            beams.append(
-                Beam(
-                    said[number],
-                    [
-                        BeamWord(word, starts[w - i], ends[w - i], confidences[w - i])
-                        for i, word in enumerate(spoken, 1)
-                    ],
-                    logit,
-                    score,
-                    self._chars(labels[c - int(num_labels) : c][::-1]) if self._settings.keep_chars else [],
-                    _lm_states(*(array[number * num_models : (number + 1) * num_models] for array in states)),
-                )
+        work = self._work
+        if work.counts[rows.FRAME] == 0 and not self._search.compat:
+            states = (
+                a[: len(self._search.models)].copy()
+                for a in (work.state_words, work.state_backoffs, work.state_lengths)
             )
+            return Decoded([Beam("", [], 0.0, 0.0, [], _lm_states(*states))], narrowed=False)
+        in_order, num = finish(work, self._given)
+        found = read_out(work, self._given, self._codes, in_order, min(num, self._options.num_best))
+        return Decoded(self._beams(found), bool(work.counts[rows.NARROWED]))
+
+    def _grow(self, num_labels: int) -> None:
+        self._work = grown(self._work, self._given.settings, num_labels)
+
+    def _beams(self, found: Found) -> list[Beam]:
+        said = found.texts.tobytes().decode("utf-32-le", "surrogatepass").split("\n")
+        starts, ends = found.words["start"], found.words["end"]
+        confidences = np.minimum(np.exp(found.words["logp"] / np.maximum(ends - starts, 1)), 1.0)
+        times = list(zip(starts.tolist(), ends.tolist(), confidences.tolist(), strict=True))
+        num_models, beams, word, label = len(self._search.models), [], 0, 0
+        for number, (logit, score) in enumerate(found.scores.tolist()):
+            next_word, next_label = word + int(found.num_words[number]), label + int(found.num_labels[number])
+            spoken = said[number].split(" ") if said[number] else []
+            words = [BeamWord(text, *time) for text, time in zip(spoken, reversed(times[word:next_word]), strict=True)]
+            chars = self._chars(found.labels[label:next_label][::-1]) if self._given.settings.keep_chars else []
+            of_models = slice(number * num_models, (number + 1) * num_models)
+            states = _lm_states(*(array[of_models] for array in found.states))
+            beams.append(Beam(said[number], words, logit, score, chars, states))
+            word, label = next_word, next_label
         return beams
 
     def _chars(self, spans: Any) -> list[BeamChar]:
-        chars = self._search._lexicon.spelled
-        return [
-            BeamChar(chars[label], start, end)
-            for label, start, end in zip(*(spans[name].tolist() for name in ("label", "start", "end")), strict=True)
-            if chars[label]
-        ]
-
-    def _grow(self, num_tokens: int) -> None:
-        """Room for a frame of so many labels, and for `finish`."""
-        self._work = _grown(self._work, self._settings, num_tokens)
+        spelled = self._search._lexicon.spelled
+        chars = zip(*(spans[name].tolist() for name in ("label", "start", "end")), strict=True)
+        return [BeamChar(spelled[label], start, end) for label, start, end in chars if spelled[label]]
 
 
 def _lm_states(words: Any, backoffs: Any, lengths: Any) -> tuple[LmState, ...] | None:
     """A state per language model, None where there is none."""
     return tuple(map(LmState, words, backoffs, lengths.tolist())) or None
-
-
-def _no_tables() -> Tables:
-    """What stands in a language model's place where there is none, so that no other code has to be compiled."""
-    return Tables(0, 1, 0, 0, 0)
-
-
-def _new_work(beam_width: int, num_models: int) -> Work:
-    rows = 1 << 12
-    return Work(
-        counts=np.zeros(kernel.EPOCH + 1, np.int64),
-        beams=np.zeros((2, beam_width), kernel.BEAM),
-        candidates=np.zeros(rows, kernel.CANDIDATE),
-        order=np.zeros((2, rows), np.int32),
-        slots=np.zeros(2 * rows, np.int32),
-        slot_stamps=np.zeros(2 * rows, np.int64),
-        texts=np.zeros(rows, kernel.TEXT),
-        text_slots=np.zeros(2 * rows, np.int32),
-        text_stamps=np.zeros(2 * rows, np.int64),
-        state_words=np.zeros((rows * num_models + 1, STATE_WORDS), np.uint32),
-        state_backoffs=np.zeros((rows * num_models + 1, STATE_WORDS), np.float32),
-        state_lengths=np.zeros(rows * num_models + 1, np.int64),
-        nodes=np.zeros(rows, kernel.NODE),
-        node_slots=np.zeros(2 * rows, np.int32),
-        node_stamps=np.zeros(2 * rows, np.int64),
-        words=np.zeros(rows, kernel.SPAN),
-        chars=np.zeros(rows, kernel.SPAN),
-    )
-
-
-def _grown(work: Work, settings: Settings, num_tokens: int) -> Work:
-    """With room for a frame of so many labels: up to twice what is needed."""
-    counts, num_beams = work.counts, int(work.counts[kernel.BEAMS])
-    num = num_beams * num_tokens
-    grown: dict[str, Any] = {}
-    if num > len(work.candidates):
-        rows = _power(num)
-        grown["candidates"], grown["order"] = np.zeros(rows, kernel.CANDIDATE), np.zeros((2, rows), np.int32)
-        grown["slots"], grown["slot_stamps"] = np.zeros(2 * rows, np.int32), np.zeros(2 * rows, np.int64)
-    if (needed := counts[kernel.TEXTS] + max(num, num_beams) + 2) > len(work.texts):
-        rows, states = _power(needed), _power(needed) * settings.num_models + 1
-        grown["texts"] = _longer(work.texts, rows)
-        grown["text_slots"], grown["text_stamps"] = np.zeros(2 * rows, np.int32), np.zeros(2 * rows, np.int64)
-        for name in ("state_words", "state_backoffs", "state_lengths"):
-            grown[name] = _longer(getattr(work, name), states)
-    if (needed := counts[kernel.NODES] + num * settings.longest) > len(work.nodes):
-        rows = _power(needed)
-        grown["nodes"] = _longer(work.nodes, rows)
-        grown["node_slots"], grown["node_stamps"] = np.zeros(2 * rows, np.int32), np.zeros(2 * rows, np.int64)
-    for name, count in (("words", kernel.WORDS), ("chars", kernel.CHARS)):
-        if (needed := counts[count] + 2 * num_beams) > len(getattr(work, name)):
-            grown[name] = _longer(getattr(work, name), _power(needed))
-    larger = work._replace(**grown)
-    if "texts" in grown:
-        kernel.enter_texts(larger)
-    if "nodes" in grown:
-        kernel.enter_nodes(larger)
-    return larger
-
-
-def _power(needed: int) -> int:
-    """The power of two above."""
-    return 1 << int(needed).bit_length()
-
-
-def _longer(array: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
-    longer = np.zeros((rows, *array.shape[1:]), array.dtype)
-    longer[: len(array)] = array
-    return longer
-
-
-def _reorder_as_set(
-    offsets: npt.NDArray[np.int64], labels: npt.NDArray[np.int32], logps: npt.NDArray[np.float64]
-) -> None:
-    """pyctcdecode tries a frame's labels in the order of a Python set, which decides between equal scores."""
-    bounds = offsets.tolist()
-    for frame in np.flatnonzero(np.diff(offsets) > 1).tolist():
-        here = slice(bounds[frame], bounds[frame + 1])
-        likely = labels[here].tolist()
-        order = list(set(likely) | {likely[int(logps[here].argmax())]})
-        if order != likely:
-            places = [likely.index(label) for label in order]
-            labels[here], logps[here] = labels[here][places], logps[here][places]
 
 
 def warm_up() -> float:

@@ -7,7 +7,6 @@ import warnings
 
 from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.settings import DecodeSettings, LmSettings, unigrams_of
-from pipeline.decode.warm import prepare_cache
 from pipeline.text.vocabulary import Vocabulary
 
 
@@ -40,7 +39,6 @@ def _other_labels(model: LmSettings, alphabet: Alphabet) -> list[str]:
 
 
 def _other_words(model: LmSettings, alphabet: Alphabet, as_pyctcdecode: bool) -> list[str]:
-    prepare_cache()
     from pipeline.decode.hypotheses import WordModel
     from pipeline.decode.unigrams import warn_about_unigrams
     from pipeline.lm.model import LanguageModel

@@ -6,7 +6,7 @@ during a search (`kernel`), numbered from `num_nodes` on. Knows nothing of score
 """
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,9 @@ USUAL_LENGTH = 6  # characters; a longer unknown beginning of a word is penalise
 
 BLANK, SPACE, LETTERS, WORD_START = range(4)  # what a label does to a hypothesis
 
+Row = Any  # the number of a row or node: np.int32 when compiled
 Ints = npt.NDArray[np.int32]
+Longs = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.uint8]
 
 
@@ -100,9 +102,8 @@ class Lexicon:
                 parent, char, length, word_ids[:, model], is_unigram[:, model], begins[:, model],
             )  # fmt: skip
         any_unigrams = np.array([unigram.any() for _, _, unigram in known], np.bool_)  # also those no label spells
-        parent, char, length, word_ids, is_unigram, begins = (
-            array[:num_nodes].copy() for array in (parent, char, length, word_ids, is_unigram, begins)
-        )
+        parent, char, length = (array[:num_nodes].copy() for array in (parent, char, length))
+        word_ids, is_unigram, begins = word_ids[:num_nodes].copy(), is_unigram[:num_nodes], begins[:num_nodes]
         keys, nodes = child_table(parent, char, num_chars)
         return Trie(
             keys, nodes, num_chars, num_nodes, parent, char, length, word_ids,
@@ -156,7 +157,7 @@ def _known(
 
 
 @inner
-def find(keys, nodes, key):  # type: ignore[no-untyped-def]
+def find(keys: Longs, nodes: Ints, key: int) -> tuple[Row, Row]:
     """(node, slot) of a key; (-1, the free slot it belongs in) where it is not there."""
     mask = len(keys) - 1
     slot = (key * np.int64(-7046029254386353131) >> 29) & mask
@@ -168,9 +169,22 @@ def find(keys, nodes, key):  # type: ignore[no-untyped-def]
 
 
 @entry
-def _insert(  # type: ignore[no-untyped-def]
-    chars, ends, ids, unigram, keys, nodes, num_chars, num_nodes, parent, char, length, word_ids, is_unigram, begins
-):
+def _insert(
+    chars: Ints,
+    ends: Longs,
+    ids: Longs,
+    unigram: npt.NDArray[np.bool_],
+    keys: Longs,
+    nodes: Ints,
+    num_chars: int,
+    num_nodes: int,
+    parent: Ints,
+    char: Ints,
+    length: Ints,
+    word_ids: Ints,
+    is_unigram: Flags,
+    begins: Flags,
+) -> int:
     """Every word as far as labels can spell it; the number of nodes there are then."""
     start = 0
     for word in range(len(ends)):
@@ -194,8 +208,8 @@ def _insert(  # type: ignore[no-untyped-def]
 
 
 @entry
-def child_table(parent, char, num_chars):  # type: ignore[no-untyped-def]
-    """Nodes by (parent, character), at most half full: the table a trie was built in had room for no shared beginning."""
+def child_table(parent: Ints, char: Ints, num_chars: int) -> tuple[Longs, Ints]:
+    """Nodes by (parent, character), at most half full; while a trie is built, its table is larger."""
     size = 4
     while size < 2 * len(parent):
         size *= 2

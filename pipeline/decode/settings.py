@@ -17,7 +17,6 @@ from pipeline import store
 from pipeline.config import DecodeConfig
 from pipeline.decode.directory import LANGUAGE_MODEL, UNIGRAMS, read_directory
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
-from pipeline.decode.warm import prepare_cache
 from pipeline.errors import UsageError
 
 PACKAGES = {"kenlm": ("kenlm",), "pyctcdecode": ("pyctcdecode", "kenlm")}  # what a decoder needs beside our own
@@ -63,9 +62,11 @@ class DecodeSettings:
         shaping: dict[str, Any] = {"decode.decoder": self.decoder}
         if self.decoder == "greedy":
             return shaping
-        for name in (*WEIGHTS, "share"):
+        for name in WEIGHTS:
             values = [getattr(model.weights, name) for model in self.models]
             shaping[f"decode.{name}"] = values[0] if len(set(values)) == 1 else values
+        shares = [model.weights.share for model in self.models]
+        shaping["decode.lm_shares"] = shares if len(set(shares)) > 1 else None  # equal ones are a plain mean
         shaping["decode.lm"] = [f"contents {model.content}" for model in self.models]
         shaping["decode.unigrams"] = [
             f"contents {model.unigrams_content}" if model.unigrams_content else None for model in self.models
@@ -142,7 +143,6 @@ def unigrams_of(model: LmSettings, as_pyctcdecode: bool) -> Collection[str] | No
 
 
 def _language_model(location: str, share: float, config: DecodeConfig) -> LmSettings:
-    prepare_cache()
     from pipeline.lm.model import lm_hash
 
     weights, unigrams, directory = LmWeights(), config.unigrams, None

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.compiled import entry
 from pipeline.lm.vocabulary import ENTRY, Bytes, Ints, find_word, hash_bytes, hash_encoded, insert_hashed
 
 # Why `parse` stopped: the bytes or the room ran out, a section ended, or a fault.
@@ -45,21 +45,21 @@ class Stop(NamedTuple):
     end: int
 
 
-@njit(cache=True, nogil=True)
+@entry
 def _field_end(text: Bytes, at: int) -> int:
     while text[at] != SPACE and text[at] != TAB and text[at] != NEWLINE and text[at] != RETURN:
         at += 1
     return at
 
 
-@njit(cache=True, nogil=True)
+@entry
 def _skip_spaces(text: Bytes, at: int) -> int:
     while text[at] == SPACE or text[at] == TAB or text[at] == RETURN:
         at += 1
     return at
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def number(text: Bytes, start: int, end: int) -> float:
     """A decimal number, nan where it is none."""
     at, negative = start, False
@@ -112,7 +112,7 @@ def number(text: Bytes, start: int, end: int) -> float:
     return -value if negative else value
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def parse(
     text: Bytes,
     at: int,

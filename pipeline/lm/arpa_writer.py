@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.compiled import entry
 from pipeline.lm.ngrams import Order, Piece
 
 NUMBER_BYTES = 64  # more than any 32-bit float takes without an exponent, sign and tab included
@@ -43,7 +43,7 @@ def _lines(piece: Piece, text: Bytes, ends: npt.NDArray[np.int64], has_backoff: 
     return out.data[:num]
 
 
-@numba.njit(cache=True, nogil=True)
+@entry
 def _write_lines(
     words: npt.NDArray[np.uint32],
     log10: npt.NDArray[np.float32],
@@ -73,7 +73,7 @@ def _write_lines(
     return place
 
 
-@numba.njit(cache=True, nogil=True)
+@entry
 def _write_number(number: np.float32, out: Bytes, place: int) -> int:
     """The fewest digits, from seven up, that read back as this number; nine always do. Returns where it ends."""
     if number == 0:
@@ -111,7 +111,7 @@ def _write_number(number: np.float32, out: Bytes, place: int) -> int:
     return end
 
 
-@numba.njit(cache=True, nogil=True)
+@entry
 def _num_digits(number: int) -> int:
     """Decimal digits."""
     digits = 1

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.compiled import entry
 from pipeline.errors import UsageError
 from pipeline.lm import probing
 from pipeline.lm.kenlm_header import MAX_ORDER, header_size, write_header
@@ -124,7 +124,7 @@ def _write_unigrams(unigrams: Floats, order: Order) -> None:
         raise ValueError(f"{at:,} words in the first order where there should be {len(unigrams):,}")
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _slot(
     ints: Ints, start: np.uint64, buckets: np.uint64, stride: np.uint64, key: np.uint64
 ) -> tuple[np.uint64, bool]:
@@ -140,7 +140,7 @@ def _slot(
             slot = ZERO
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _insert(
     ints: Ints,
     floats: Floats,
@@ -215,7 +215,7 @@ def _insert(
     return DONE, 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _backoff_place(
     ints: Ints, unigrams: int, levels: Longs, words: npt.NDArray[np.uint32], row: int, length: int
 ) -> np.uint64:
@@ -230,7 +230,7 @@ def _backoff_place(
     return at + TWO + ONE if there else ZERO
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def _vacant(ints: Ints, start: np.uint64, buckets: np.uint64, stride: np.uint64, key: np.uint64) -> np.uint64:
     """The first free place for a key, even where it is there already: of doubles the first counts."""
     slot = key % buckets
@@ -241,7 +241,7 @@ def _vacant(ints: Ints, start: np.uint64, buckets: np.uint64, stride: np.uint64,
     return start + slot * stride
 
 
-@njit(cache=True, nogil=True)
+@entry
 def _put(ints: Ints, at: np.uint64, key: np.uint64) -> None:
     ints[at] = np.uint32(key & HALF_MASK)
     ints[at + ONE] = np.uint32(key >> HALF)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline import store
+from pipeline.cache import cache_folder
 from pipeline.errors import UsageError
 from pipeline.lm.arpa import read_arpa
 from pipeline.lm.binary import write_binary
@@ -34,8 +35,7 @@ VERSIONS_OF_FILES = (
 
 
 def directory() -> Path:
-    chosen = os.environ.get("NIGHTSHIFT_CACHE")
-    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nightshift") / "lm"
+    return cache_folder() / "lm"
 
 
 def local_copy(location: str) -> Path:

@@ -1,8 +1,8 @@
 """Scoring a word after a state, compiled: what a decoder's inner loop calls, whatever the model's format."""
 
 import numpy as np
-from numba import njit
 
+from pipeline.compiled import inner
 from pipeline.lm.memory import float32
 from pipeline.lm.probing import advance_probing
 from pipeline.lm.tables import STATE_WORDS, Backoffs, Lengths, StateWords, Tables
@@ -21,7 +21,7 @@ def states(num: int) -> tuple[StateWords, Backoffs, Lengths]:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def begin(tables: Tables, words: StateWords, backoffs: Backoffs, lengths: Lengths, target: int, boundary: bool) -> None:
     """The state after <s>, or of no words at all, to row `target`."""
     lengths[target] = 0
@@ -32,7 +32,7 @@ def begin(tables: Tables, words: StateWords, backoffs: Backoffs, lengths: Length
         lengths[target] = 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def advance(
     tables: Tables, words: StateWords, backoffs: Backoffs, lengths: Lengths, source: int, word: int, target: int
 ) -> np.float32:

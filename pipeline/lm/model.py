@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.compiled import entry
 from pipeline.errors import UsageError
 from pipeline.lm import probing, trie
 from pipeline.lm.cache import binary_of, local_copy
@@ -96,7 +96,7 @@ class LanguageModel:
         return float(_score(self.tables, np.append(ids, self.end_word) if eos else ids, bos, *states(2)))
 
 
-@njit(cache=True, nogil=True)
+@entry
 def _score(
     tables: Tables,
     ids: npt.NDArray[np.int64],

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from pipeline.compiled import inner
 from pipeline.lm.memory import float32, uint32, uint64
 from pipeline.lm.tables import NO_EXTENSION, Backoffs, Lengths, StateWords, Tables, settle
 from pipeline.lm.vocabulary import EIGHT, FOUR, ONE, ZERO, Longs, U
@@ -52,13 +52,13 @@ def buckets(entries: int, multiplier: np.float32) -> int:
     return max(entries + 1, int(multiplier * np.float32(entries)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def combine(newer: np.uint64, word: np.uint64) -> np.uint64:
     """The key of an n-gram from the key of its newer words and its oldest word; of one word it is the id."""
     return (newer * NEWER_FACTOR) ^ ((ONE + word) * WORD_FACTOR)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def find(start: np.uint64, num_buckets: np.uint64, entry: np.uint64, key: np.uint64) -> np.uint64:
     """The address of an entry's probability, or 0."""
     slot = key % num_buckets
@@ -75,7 +75,7 @@ def find(start: np.uint64, num_buckets: np.uint64, entry: np.uint64, key: np.uin
     return ZERO
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def advance_probing(
     tables: Tables, words: StateWords, backoffs: Backoffs, lengths: Lengths, source: int, word: int, target: int
 ) -> np.float32:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.compiled import inner
 from pipeline.lm.kenlm_header import MAX_ORDER
 
 STATE_WORDS = MAX_ORDER - 1
@@ -30,7 +30,7 @@ Backoffs = npt.NDArray[np.float32]  # (N, STATE_WORDS)
 Lengths = npt.NDArray[np.int64]  # (N,)
 
 
-@njit(cache=True, nogil=True, forceinline=True)  # 54 ns a look-up instead of 90
+@inner
 def settle(
     words: StateWords,
     backoffs: Backoffs,

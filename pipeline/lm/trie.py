@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.compiled import inner
 from pipeline.lm.kenlm_header import Header
 from pipeline.lm.memory import float32, uint32, uint64
 from pipeline.lm.tables import NO_EXTENSION, Backoffs, Lengths, StateWords, Tables, settle
@@ -114,23 +114,23 @@ def _chopped_bits(records: int, last: int, most: int) -> int:
     return min(range(min(bits, most) + 1), key=lambda chopped: (last >> (bits - chopped)) * 64 - records * chopped)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def column(row: np.uint64, number: int) -> np.uint64:
     return U(uint64(row + U(8 * number)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def read(start: np.uint64, bit: np.uint64, bits: np.uint64) -> np.uint64:
     """Up to 57 bits, so many bits after an address."""
     return (U(uint64(start + (bit >> THREE))) >> (bit & IN_BYTE)) & ((ONE << bits) - ONE)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def as_float(bits: np.uint64) -> np.float32:
     return np.uint32(bits).view(np.float32)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def find(row: np.uint64, first: np.uint64, end: np.uint64, word: np.uint64) -> np.uint64:
     """The record of a word among the sorted records from `first` to before `end`, or NONE.
 
@@ -158,7 +158,7 @@ def find(row: np.uint64, first: np.uint64, end: np.uint64, word: np.uint64) -> n
     return NONE
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def last_not_above(array: np.uint64, length: np.uint64, value: np.uint64) -> np.uint64:
     """Where in a sorted array, whose first is 0, the last element is that is not above a value."""
     low, high = ZERO, length
@@ -171,7 +171,7 @@ def last_not_above(array: np.uint64, length: np.uint64, value: np.uint64) -> np.
     return low
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def pointers(row: np.uint64, record: np.uint64, bit: np.uint64) -> tuple[np.uint64, np.uint64]:
     """The records of the next level that belong to this one: the first, and the one after the last."""
     start, next_bits, width = column(row, START), column(row, NEXT_BITS), column(row, WIDTH)
@@ -187,7 +187,7 @@ def pointers(row: np.uint64, record: np.uint64, bit: np.uint64) -> tuple[np.uint
     return first, min(end, column(row + ROW, COUNT))  # a damaged pointer must not lead out of the file
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def advance_trie(
     tables: Tables, words: StateWords, backoffs: Backoffs, lengths: Lengths, source: int, word: int, target: int
 ) -> np.float32:

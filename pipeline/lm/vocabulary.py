@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pipeline.compiled import entry
 
 UNKNOWN = "<unk>"
 SHOUTED_UNKNOWN = "<UNK>"  # which KenLM takes for the same
@@ -22,7 +23,7 @@ Ints = npt.NDArray[np.uint32]
 Longs = npt.NDArray[np.uint64]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def hash_bytes(text: Bytes, start: int, end: int) -> np.uint64:
     """MurmurHash64A, seed 0, of text[start:end]."""
     length = end - start
@@ -47,7 +48,7 @@ def hash_bytes(text: Bytes, start: int, end: int) -> np.uint64:
     return digest ^ (digest >> MURMUR_SHIFT)
 
 
-@njit(cache=True, nogil=True)
+@entry
 def hash_all(text: Bytes, ends: npt.NDArray[np.int64]) -> Longs:
     """Of words that follow each other directly, by where each ends."""
     hashes = np.empty(len(ends), np.uint64)
@@ -67,7 +68,7 @@ def hash_encoded(encoded: Sequence[bytes]) -> Longs:
     return np.asarray(hash_all(np.frombuffer(b"".join(encoded), np.uint8), ends))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def find_word(ints: Ints, start: int, buckets: int, key: np.uint64) -> np.int64:
     """The id of a word by its hash in a probing model's table, or -1."""
     slot = np.int64(key % U(buckets))
@@ -84,7 +85,7 @@ def find_word(ints: Ints, start: int, buckets: int, key: np.uint64) -> np.int64:
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@entry
 def find_hashed(ints: Ints, start: int, buckets: int, hashes: Longs) -> npt.NDArray[np.int64]:
     """Ids of words by their hashes in a probing model's table, 0 for unknown."""
     ids = np.zeros(len(hashes), np.int64)
@@ -95,7 +96,7 @@ def find_hashed(ints: Ints, start: int, buckets: int, hashes: Longs) -> npt.NDAr
     return ids
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def insert_hashed(ints: Ints, start: int, buckets: int, hashes: Longs, ids: npt.NDArray[np.int64]) -> None:
     """Words into an empty table that has more buckets than there are words."""
     for number in range(len(hashes)):

@@ -8,6 +8,7 @@ from pathlib import Path
 import jiwer
 import numpy as np
 import pytest
+from numba import njit
 
 from jobs import bench_material, bench_measure, bench_search
 from jobs.__main__ import main
@@ -42,8 +43,8 @@ def bench(work, capsys):
 def test_the_whole_of_it_ends_in_one_json_object(bench, monkeypatch):
     monkeypatch.setattr(bench_search, "grid", lambda: [Setting(10, -5.0, -10.0), Setting(20, -6.0, -12.0)])
     monkeypatch.setattr(bench_measure, "SOAK_BLOCK", 3)
-    code, stdout, _ = bench("--json", "--soak", "11", "--search")
-    assert code == 0
+    code, stdout, stderr = bench("--json", "--soak", "11", "--search")
+    assert code == 0, stderr
     figures = json.loads(stdout)
     assert figures["text"]["num_train_words"] > 10_000
     assert set(figures["calibration"]) == set(figures["decoders"]) == {"mid"}
@@ -55,6 +56,7 @@ def test_the_whole_of_it_ends_in_one_json_object(bench, monkeypatch):
         assert (compat["same_texts"], compat["same_scores"]) == (1, 1)
         assert compat["wer"] == speeds["pyctcdecode"]["wer"]
         assert compat["times_rival"]["least"] <= compat["times_rival"]["median"] <= compat["times_rival"]["most"]
+    assert figures["compiled_late"] == []
     assert figures["soak"]["num_utterances"] == 11
     assert len(figures["soak"]["resident_bytes"]) == 11
     assert len(figures["search"]["tried"]) == 3  # the default is always there
@@ -75,8 +77,8 @@ def test_a_second_run_makes_nothing_again_and_prints_its_tables(bench, work, mon
 def test_without_the_rival_ours_is_measured_alone_and_the_way_to_it_is_told(bench, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "kenlm" else find(name))
-    code, stdout, _ = bench()
-    assert code == 0
+    code, stdout, stderr = bench()
+    assert code == 0, stderr
     assert "kenlm is not installed: `make decoders`" in stdout
     figures = json.loads(stdout.splitlines()[-1])
     assert figures["missing"] == ["kenlm"]
@@ -127,6 +129,22 @@ def test_scores_are_compared_to_the_bit_and_texts_as_they_are():
     _, native, greedy = bench_measure.side_by_side(sample, named)
     assert (native.same_texts, native.same_scores) == (1.0, 0.0)
     assert (greedy.same_texts, greedy.same_scores) == (0.0, None)
+
+
+def test_what_is_compiled_while_it_is_measured_is_told():
+    """A second of compiling in the one block that first needs it halves a figure, and nothing else would show it."""
+
+    @njit
+    def late_one(number):
+        return number + 1
+
+    with bench_measure.compiled_meanwhile() as nothing:
+        pass
+    with bench_measure.compiled_meanwhile() as something:
+        late_one(1)
+    with bench_measure.compiled_meanwhile() as again:
+        late_one(2)
+    assert (nothing, something, again) == ([], ["late_one"], [])
 
 
 def test_soak_sees_memory_that_grows(monkeypatch):

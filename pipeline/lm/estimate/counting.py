@@ -7,10 +7,10 @@ n-gram, or, where <s> begins it and nothing can come before, its occurrences (He
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.compiled import entry
 from pipeline.lm.estimate.sorting import Rows, Sorter, sliced
 from pipeline.lm.estimate.words import BOS, EOS, Ids
 
@@ -97,7 +97,7 @@ def adjust(
     return adjusted
 
 
-@numba.njit(cache=True, nogil=True)
+@entry
 def _windows(ids: Ids, history: Ids, rows: Rows) -> None:
     """`history` holds the words before the first id, and afterwards those before the next."""
     num_history = len(history)
@@ -114,7 +114,7 @@ def _windows(ids: Ids, history: Ids, rows: Rows) -> None:
             history[num_history - 1] = ids[i]
 
 
-@numba.njit(cache=True, nogil=True)
+@entry
 def _adjust(
     rows: Rows,
     last: bool,

@@ -6,10 +6,10 @@ Both lie in suffix order, in which an n-gram's own ending is found by walking be
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.compiled import entry
 from pipeline.lm.estimate.smoothing import Floats
 from pipeline.lm.estimate.sorting import Rows, read_rows, sliced
 from pipeline.lm.ngrams import Order, Piece
@@ -91,7 +91,7 @@ def order_of(path: Path, order: int, num: int, new_ids: npt.NDArray[np.uint32]) 
     return Order(order, num, pieces)
 
 
-@numba.njit(cache=True, nogil=True)
+@entry
 def _walk(
     rows: Rows,
     done: int,

@@ -6,10 +6,10 @@ Knows nothing of how the model was made.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.compiled import entry
 from pipeline.errors import UsageError
 from pipeline.lm.estimate import text
 from pipeline.lm.estimate.words import SPECIAL
@@ -57,7 +57,7 @@ def perplexity(model: LanguageModel, locations: Sequence[str]) -> Perplexity:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@entry
 def _score(
     tables: Tables,
     ids: npt.NDArray[np.int64],

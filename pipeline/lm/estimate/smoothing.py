@@ -7,10 +7,10 @@ holds all that was taken. Knows nothing of the lower orders that the backoff is 
 from collections.abc import Iterable
 from pathlib import Path
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.compiled import entry
 from pipeline.lm.estimate.counting import DROPPED
 from pipeline.lm.estimate.options import Discounts
 from pipeline.lm.estimate.sorting import MAX_COUNT, Rows, Sorter, sliced
@@ -64,7 +64,7 @@ def smooth(blocks: Iterable[Rows], order: int, discounts: Discounts, shares: Sor
         give(rest, last=True)
 
 
-@numba.njit(cache=True, nogil=True)
+@entry
 def _smooth(
     rows: Rows,
     last: bool,

@@ -6,10 +6,10 @@ but that they end with a line.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.compiled import entry
 from pipeline.errors import UsageError
 from pipeline.lm.estimate.text import Block
 
@@ -102,7 +102,7 @@ def _empty_table(num_slots: int, text_size: int) -> _Table:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@entry
 def _tokenise(
     data: npt.NDArray[np.uint8],
     position: int,
@@ -171,7 +171,7 @@ def _tokenise(
     return _DONE, position, num_ids, num
 
 
-@numba.njit(cache=True, nogil=True)
+@entry
 def _rehash(slots: Ids, hashes: npt.NDArray[np.uint64], new_slots: Ids, new_hashes: npt.NDArray[np.uint64]) -> None:
     mask = np.uint64(len(new_slots) - 1)
     for old in range(len(slots)):
