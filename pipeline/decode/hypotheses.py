@@ -40,7 +40,8 @@ class Beam:
     logit_score: float  # natural logarithm of the text's probability, summed over the paths that were kept
     score: float  # with language models and hotwords: what the search ranks by
     chars: list[BeamChar] = field(default_factory=list)
-    lm_state: Any = field(default=None, compare=False)  # after the text and before </s>, one per model: a later decode can start from it
+    # After the text and before </s>, one per model: a later decode can start from it.
+    lm_state: Any = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

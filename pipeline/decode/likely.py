@@ -3,6 +3,7 @@
 Knows nothing of texts.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,11 +82,22 @@ def _between(floor: float, value: float, ceiling: float) -> float:
 
 def _reorder_as_set(likely: Likely) -> None:
     """pyctcdecode tries a frame's labels in the order of a Python set, which decides between equal scores."""
-    bounds = likely.offsets.tolist()
-    for frame in np.flatnonzero(np.diff(likely.offsets) > 1).tolist():
-        labels, logps = (array[bounds[frame] : bounds[frame + 1]] for array in (likely.labels, likely.logps))
-        ascending = labels.tolist()
-        order = list(set(ascending) | {ascending[int(logps.argmax())]})
-        if order != ascending:
-            places = [ascending.index(label) for label in order]
-            labels[:], logps[:] = labels[places], logps[places]
+    several = np.flatnonzero(np.diff(likely.offsets) > 1)
+    starts, ends, labels = (
+        likely.offsets[several].tolist(),
+        likely.offsets[several + 1].tolist(),
+        likely.labels.tolist(),
+    )
+    places = list(range(len(labels)))
+    for start, end in zip(starts, ends, strict=True):
+        order = _set_order(tuple(labels[start:end]))
+        if order:
+            places[start:end] = [start + place for place in order]
+    likely.labels[:], likely.logps[:] = likely.labels[places], likely.logps[places]
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _set_order(ascending: tuple[int, ...]) -> list[int]:
+    """Where each label of the set stands among those that ascend; empty where they stand as they are."""
+    order = list(set(ascending) | {ascending[0]})  # the union with its most probable label, whichever that is
+    return [] if order == list(ascending) else [ascending.index(label) for label in order]
