@@ -23,8 +23,9 @@ test: .venv/installed-dev ## set up, then run the tests, about six minutes
 test-slow: .venv/installed-dev ## the tests that take longer still
 	$(BIN)/python -m pytest -m slow
 
-bench: .venv/installed ## a whole run of 2,000 recordings, and the framework's share of its time
+bench: .venv/installed decoders ## a whole run of 2,000 recordings; then the beam search beside pyctcdecode
 	$(BIN)/nightshift bench run
+	$(BIN)/nightshift bench decode
 
 lint: .venv/installed-dev ## ruff and the type checker
 	$(BIN)/ruff check
@@ -49,4 +50,6 @@ clean: ## remove .venv and what the targets made
 
 .venv/installed-dev: pyproject.toml | .venv/bin/python
 	$(BIN)/pip install --quiet --editable ".[dev]"
+	@touch .venv/installed
+	@$(MAKE) --no-print-directory decoders
 	@touch $@

@@ -57,7 +57,7 @@ def _measure(options: argparse.Namespace, figures: dict[str, Any], report: "_Rep
     """Fill in the figures, and show each part as it is there."""
     from jobs import bench_material, bench_measure, bench_search
     from jobs.bench_material import say
-    from pipeline.decode.warm import warm_up
+    from pipeline.decode.beam import warm_up
 
     work, num = Path(options.work), options.num_utterances
     text = bench_material.text_of(work)

@@ -95,7 +95,7 @@ def _expanded(paths: list[str]) -> list[str]:
 
 def _compile() -> None:
     """The first time it takes so long that a user would wonder."""
-    from pipeline.decode.warm import warm_up
+    from pipeline.decode.beam import warm_up
 
     notice = threading.Timer(1.0, print, ("nightshift: compiling the decoder",), {"file": sys.stderr})
     notice.start()

@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from pipeline.decode.beam import warm_up
     from pipeline.decode.settings import settle
-    from pipeline.decode.warm import warm_up
     from pipeline.progress import Progress
     from pipeline.request import run_with_emissions
     from pipeline.store import absolute

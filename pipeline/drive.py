@@ -10,7 +10,6 @@ from contextlib import closing
 from pipeline import run as runs
 from pipeline.carry import Stage, in_process, on_ray
 from pipeline.config import Config
-from pipeline.decode.warm import warm_up
 from pipeline.errors import UsageError
 from pipeline.isolate import isolate
 from pipeline.lock import Lock
@@ -56,6 +55,8 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages | None =
             before = {unit.id: commits[unit.id] for unit in pending if unit.id in commits}
             progress.begin(units, done=[c for c in commits.values() if c.unit not in before], retried=before)
             if request.decoding.decoder == "native":
+                from pipeline.decode.beam import warm_up  # numba takes a second, and greedy runs need none
+
                 progress.phase("compiling the decoder")  # here, so that one process fills the cache of this machine
                 warm_up()
             with closing(_carried(run, request, pending, make_stages or request.stages, progress)) as written:

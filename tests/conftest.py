@@ -1,6 +1,7 @@
 """What the tests share: real data where it is at hand, a small sample, a local Ray."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import hypothesis
@@ -8,13 +9,16 @@ import pytest
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
+# Language models and compiled code of tests are kept with the checkout, from run to run.
+os.environ.setdefault("NIGHTSHIFT_CACHE", str(Path(__file__).parents[1] / "build" / "cache"))
+
 # No deadlines: a busy machine is no fault of the code, and the first example pays for the imports.
 hypothesis.settings.register_profile("nightshift", deadline=None)
 hypothesis.settings.load_profile("nightshift")
 
 
 def pytest_report_header() -> str | None:
-    """Say which optional decoders are not there; no test needs them yet."""
+    """Say which optional decoders are not there; the tests that ask them are skipped."""
     missing = [name for name in ("kenlm", "pyctcdecode") if importlib.util.find_spec(name) is None]
     return f"not installed: {', '.join(missing)} (make decoders)" if missing else None
 

@@ -17,7 +17,6 @@ from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.hypotheses import Beam, BeamWord, Decoded, WordModel
 from pipeline.decode.options import Hotwords, SearchOptions
 from pipeline.decode.settings import DecodeSettings, LmSettings, unigrams_of
-from pipeline.decode.warm import warm_up
 from pipeline.errors import RecordingError, UsageError
 from pipeline.records import Alternative, FloatArray, Recording, Word
 from pipeline.text.vocabulary import Vocabulary
@@ -81,7 +80,6 @@ def search(settings: DecodeSettings, vocabulary: Vocabulary) -> Search:
 
 
 def native_search(settings: DecodeSettings, alphabet: Alphabet) -> "BeamSearch":
-    warm_up()
     from pipeline.decode.beam import BeamSearch
     from pipeline.lm.model import LanguageModel
 

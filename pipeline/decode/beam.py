@@ -4,6 +4,7 @@ Prepares what is given to the compiled search and makes strings of what it found
 the lexicon; compiled code releases the interpreter's lock. Knows nothing of where emissions come from.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from pipeline.decode.alphabet import WORD_START, Alphabet
 from pipeline.decode.hypotheses import Beam, BeamChar, BeamWord, Decoded, WordModel
 from pipeline.decode.kernel import finish, run
 from pipeline.decode.lexicon import ROOT, Lexicon, child_table
-from pipeline.decode.likely import likely_labels
+from pipeline.decode.likely import SparseEmissions, check_labels, likely_labels
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
 from pipeline.decode.readout import Found, read_out
 from pipeline.decode.work import NONE, Given, Hot, Settings, Weights, grown, new_work
@@ -26,10 +27,9 @@ from pipeline.errors import RecordingError, UsageError
 from pipeline.lm import lookup
 from pipeline.lm.tables import Tables
 
-Emissions = npt.NDArray[Any]  # (T, V) log-probabilities, of any float type
+Emissions = npt.NDArray[Any] | SparseEmissions  # (T, V) log-probabilities, of any float type
 
 NO_HOTWORDS = Hot(np.full(1, -1, np.int64), np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.uint8))
-NO_LANGUAGE_MODEL = Tables(0, 1, 0, 0, 0)  # so that no other code has to be compiled where there is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class BeamSearch:
         self.alphabet, self.models, self.compat = alphabet, tuple(models), compat
         self._lexicon = Lexicon(alphabet, [m.model for m in models], [m.unigrams for m in models], compat)
         self._weights = self._weights_of([m.weights for m in models])
-        self._lms = tuple(m.model.tables for m in models) or (NO_LANGUAGE_MODEL,)
+        self._lms = np.array([m.model.tables for m in models], np.int64).reshape(-1, len(Tables._fields))
 
     def reweighted(self, weights: Sequence[LmWeights]) -> "BeamSearch":
         """The same search with other weights; nothing is loaded or built again."""
@@ -78,7 +78,7 @@ class BeamSearch:
         `start` is a state per language model, from a hypothesis' `lm_state`.
         """
         hot = self._hot(hotwords)
-        longest_first = sorted(range(len(emissions)), key=lambda number: -len(emissions[number]))
+        longest_first = sorted(range(len(emissions)), key=lambda number: -num_frames(emissions[number]))
         results: list[Decoded | RecordingError] = [RecordingError("not decoded")] * len(emissions)
         waiting = iter(longest_first)
 
@@ -203,12 +203,15 @@ class Stream:
 
     def feed(self, emissions: Emissions) -> None:
         """The next frames."""
-        if emissions.ndim != 2:
+        if isinstance(emissions, SparseEmissions):
+            check_labels(emissions, len(self._search.alphabet.labels))
+        elif emissions.ndim != 2:
             raise UsageError(f"emissions have two dimensions, frames and labels, not the shape {emissions.shape}")
-        self._search.alphabet.check_width(emissions.shape[1])
+        else:
+            self._search.alphabet.check_width(emissions.shape[1])
         likely = likely_labels(emissions, self._options.token_min_logp, self._search.compat)
         at = run(self._work, self._given, *likely, 0)
-        while at < len(emissions):
+        while at < likely.num_frames:
             self._grow(int(likely.offsets[at + 1] - likely.offsets[at]))
             at = run(self._work, self._given, *likely, at)
 
@@ -252,6 +255,10 @@ class Stream:
         return [BeamChar(spelled[label], start, end) for label, start, end in chars if spelled[label]]
 
 
+def num_frames(emissions: Emissions) -> int:
+    return emissions.num_frames if isinstance(emissions, SparseEmissions) else len(emissions)
+
+
 def _lm_states(words: Any, backoffs: Any, lengths: Any) -> tuple[LmState, ...] | None:
     """A state per language model, None where there is none."""
     return tuple(map(LmState, words, backoffs, lengths.tolist())) or None
@@ -260,7 +267,10 @@ def _lm_states(words: Any, backoffs: Any, lengths: Any) -> tuple[LmState, ...] |
 def warm_up() -> float:
     """Compile, or load what an earlier process of this node has compiled; the seconds that took."""
     began = time.perf_counter()
-    labels = ("", " ", "a")
+    search = BeamSearch(Alphabet(("", " ", "a"), is_bpe=False))
     for dtype in (np.float16, np.float32, np.float64):
-        BeamSearch(Alphabet(labels, is_bpe=False)).decode([np.full((2, 3), np.log(1 / 3), dtype)], SearchOptions())
+        search.decode([np.full((2, 3), -math.log(3), dtype)], SearchOptions())
+    stream = search.stream(SearchOptions())
+    stream.feed(np.full((2, 3), -math.log(3)))
+    stream._grow(1 << 13)
     return time.perf_counter() - began

@@ -272,18 +272,12 @@ def log_probabilities(logits: npt.NDArray[Any], compat: bool = False) -> npt.NDA
 
 
 def _new_search(alphabet: Alphabet, models: Sequence[WordModel], compat: bool) -> Any:
-    from pipeline.decode.warm import prepare_cache
-
-    prepare_cache()
     from pipeline.decode.beam import BeamSearch
 
     return BeamSearch(alphabet, models, compat)
 
 
 def _word_model(location: str, unigrams: Collection[str] | None, weights: LmWeights, compat: bool) -> WordModel:
-    from pipeline.decode.warm import prepare_cache
-
-    prepare_cache()
     from pipeline.lm.model import LanguageModel
 
     if unigrams is not None:

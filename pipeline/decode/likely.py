@@ -10,30 +10,107 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.compiled import entry, inner
-from pipeline.errors import RecordingError
+from pipeline.errors import RecordingError, UsageError
 
 FLOOR = float(np.log(1e-15))  # less probable than this is as if it were this
 
 
-class Likely(NamedTuple):
-    """Frame t's labels are labels[offsets[t]:offsets[t + 1]]."""
+class SparseEmissions(NamedTuple):
+    """Frames with their likely labels only: those of frame t are labels[offsets[t]:offsets[t + 1]], ascending."""
 
     offsets: npt.NDArray[np.int64]  # (T + 1,)
     labels: npt.NDArray[np.int32]
     logps: npt.NDArray[np.float64]
 
+    @property
+    def num_frames(self) -> int:
+        return len(self.offsets) - 1
 
-def likely_labels(emissions: npt.NDArray[Any], token_min_logp: float, compat: bool) -> Likely:
-    """Of emissions (T, V) in any float type, the labels not below a log-probability, and each frame's best."""
-    if emissions.dtype == np.float16:
-        emissions = emissions.astype(np.float32)
-    emissions = np.ascontiguousarray(emissions)
-    if (bad := int(_first_bad(emissions))) >= 0:
-        raise RecordingError("emissions that are not numbers", f"first in frame {bad}")
-    likely = Likely(*_sparse(emissions, token_min_logp, FLOOR, np.inf if compat else 0.0))
+
+def top_k(emissions: npt.NDArray[Any], k: int) -> SparseEmissions:
+    """The k most probable labels of every frame (T, V); of equals the lower."""
+    num_frames, num_labels = emissions.shape
+    k = min(k, num_labels)
+    labels = np.sort(np.argsort(-emissions, axis=1, kind="stable")[:, :k], axis=1)  # (T, k)
+    logps = np.take_along_axis(emissions, labels, axis=1).astype(np.float64)  # (T, k)
+    return SparseEmissions(np.arange(num_frames + 1) * k, labels.astype(np.int32).ravel(), logps.ravel())
+
+
+def likely_labels(
+    emissions: "npt.NDArray[Any] | SparseEmissions", token_min_logp: float, compat: bool
+) -> SparseEmissions:
+    """The labels not below a log-probability, and each frame's best; of emissions (T, V) in any float type."""
+    ceiling = np.inf if compat else 0.0
+    if isinstance(emissions, SparseEmissions):
+        emissions = SparseEmissions(*map(np.ascontiguousarray, emissions))
+        _refuse(_first_bad_of_sparse(*emissions), emissions.num_frames)
+        likely = SparseEmissions(*_thinned(*emissions, token_min_logp, FLOOR, ceiling))
+    else:
+        if emissions.dtype == np.float16:
+            emissions = emissions.astype(np.float32)
+        emissions = np.ascontiguousarray(emissions)
+        _refuse(_first_bad(emissions), len(emissions))
+        likely = SparseEmissions(*_sparse(emissions, token_min_logp, FLOOR, ceiling))
     if compat:
         _reorder_as_set(likely)
     return likely
+
+
+def check_labels(emissions: SparseEmissions, num_labels: int) -> None:
+    """Refuse what would read beyond the labels, and frames that say nothing."""
+    offsets, labels, logps = emissions
+    if len(labels) and not 0 <= labels.min() <= labels.max() < num_labels:
+        raise UsageError(f"sparse emissions have the label {labels.max()}, but there are {num_labels}")
+    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(labels) or len(labels) != len(logps):
+        raise UsageError("sparse emissions: offsets run from 0 to the number of labels, which is that of logps")
+    if (np.diff(offsets) < 1).any():
+        raise UsageError(f"sparse emissions: frame {int((np.diff(offsets) < 1).argmax())} has no label")
+
+
+def _refuse(bad: int, num_frames: int) -> None:
+    if bad >= 0:
+        raise RecordingError("emissions that are not numbers", f"first in frame {int(bad)} of {num_frames}")
+
+
+@entry
+def _first_bad_of_sparse(
+    offsets: npt.NDArray[np.int64], labels: npt.NDArray[np.int32], logps: npt.NDArray[np.float64]
+) -> int:
+    for t in range(len(offsets) - 1):
+        best = -np.inf
+        for i in range(offsets[t], offsets[t + 1]):
+            if not logps[i] < np.inf:  # NaN too
+                return t
+            best = max(best, logps[i])
+        if best == -np.inf:
+            return t
+    return -1
+
+
+@entry
+def _thinned(
+    offsets: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int32],
+    logps: npt.NDArray[np.float64],
+    token_min_logp: float,
+    floor: float,
+    ceiling: float,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+    kept_offsets, kept_labels, kept_logps = np.zeros_like(offsets), np.empty_like(labels), np.empty_like(logps)
+    place = 0
+    for t in range(len(offsets) - 1):
+        best, before = offsets[t], place
+        for i in range(offsets[t], offsets[t + 1]):
+            if logps[i] > logps[best]:
+                best = i
+            if logps[i] >= token_min_logp:
+                kept_labels[place], kept_logps[place] = labels[i], _between(floor, logps[i], ceiling)
+                place += 1
+        if place == before:
+            kept_labels[place], kept_logps[place] = labels[best], _between(floor, logps[best], ceiling)
+            place += 1
+        kept_offsets[t + 1] = place
+    return kept_offsets, kept_labels[:place], kept_logps[:place]
 
 
 @entry
@@ -80,7 +157,7 @@ def _between(floor: float, value: float, ceiling: float) -> float:
     return min(max(np.float64(value), floor), ceiling)
 
 
-def _reorder_as_set(likely: Likely) -> None:
+def _reorder_as_set(likely: SparseEmissions) -> None:
     """pyctcdecode tries a frame's labels in the order of a Python set, which decides between equal scores."""
     several = np.flatnonzero(np.diff(likely.offsets) > 1)
     starts, ends, labels = (

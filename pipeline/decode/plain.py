@@ -123,7 +123,8 @@ def check_emissions(emissions: FloatArray, alphabet: Alphabet) -> None:
     # A row's sum would hide infinities of both signs.
     bad = np.isnan(emissions).any(axis=1) | np.isposinf(emissions).any(axis=1) | np.isneginf(emissions).all(axis=1)
     if bad.any():
-        raise RecordingError("emissions that are not numbers", f"first in frame {int(bad.argmax())}")
+        where = f"first in frame {int(bad.argmax())} of {len(emissions)}"
+        raise RecordingError("emissions that are not numbers", where)
 
 
 class PlainStream:

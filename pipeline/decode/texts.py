@@ -13,6 +13,7 @@ from pipeline.compiled import inner
 from pipeline.decode.lexicon import ROOT, USUAL_LENGTH, Row, find
 from pipeline.decode.work import EPOCH, NODES, TEXTS, Given, Work, mix
 from pipeline.lm.lookup import advance
+from pipeline.lm.tables import Tables
 
 LN10 = 1.0 / math.log10(math.e)  # language models count in log10, emissions in natural logarithms
 
@@ -155,8 +156,10 @@ def _end_log10(work: Work, given: Given, model: int, state: Row) -> float:
 
 @inner
 def _advance(work: Work, given: Given, model: int, source: Row, word_id: Row, target: Row) -> float:
+    lms = given.lms
+    tables = Tables(lms[model, 0], lms[model, 1], lms[model, 2], lms[model, 3], lms[model, 4])
     words, backoffs, lengths = work.state_words, work.state_backoffs, work.state_lengths
-    return float(advance(given.lms[model], words, backoffs, lengths, source, word_id, target))
+    return float(advance(tables, words, backoffs, lengths, source, word_id, target))
 
 
 @inner

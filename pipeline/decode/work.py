@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pipeline.compiled import entry, inner
 from pipeline.decode.lexicon import Labels, Row, Trie
-from pipeline.lm.tables import STATE_WORDS, Tables
+from pipeline.lm.tables import STATE_WORDS
 
 NONE = -1
 
@@ -111,7 +111,9 @@ class Given(NamedTuple):
 
     trie: Trie
     labels: Labels
-    lms: tuple[Tables, ...]  # one that is never looked into where there is no language model
+    lms: npt.NDArray[
+        np.int64
+    ]  # (num_models, 5) the language models' `Tables`: as an array, so that any number is one type
     weights: Weights
     hot: Hot
     settings: Settings

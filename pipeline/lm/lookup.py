@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.compiled import inner
+from pipeline.compiled import entry, inner
 from pipeline.lm.memory import float32
 from pipeline.lm.probing import advance_probing
 from pipeline.lm.tables import STATE_WORDS, Backoffs, Lengths, StateWords, Tables
@@ -21,7 +21,7 @@ def states(num: int) -> tuple[StateWords, Backoffs, Lengths]:
     )
 
 
-@inner
+@entry
 def begin(tables: Tables, words: StateWords, backoffs: Backoffs, lengths: Lengths, target: int, boundary: bool) -> None:
     """The state after <s>, or of no words at all, to row `target`."""
     lengths[target] = 0

@@ -12,6 +12,7 @@ from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.beam import BeamSearch, warm_up
 from pipeline.decode.ctcdecoder import log_probabilities
 from pipeline.decode.hypotheses import Beam, Decoded, WordModel
+from pipeline.decode.likely import SparseEmissions, top_k
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
 from pipeline.decode.plain import PlainBeamSearch
 from pipeline.decode.scorers import NativeScorer
@@ -165,7 +166,10 @@ def test_a_bad_recording_fails_alone(models: dict[str, LanguageModel], lms: dict
     first, failed, last = letters_search(models, lms).decode(emissions, SearchOptions(), threads=2)
     assert isinstance(first, Decoded) and isinstance(last, Decoded)
     assert isinstance(failed, RecordingError)
-    assert (failed.reason, failed.detail) == ("emissions that are not numbers", "first in frame 7")
+    assert (failed.reason, failed.detail) == (
+        "emissions that are not numbers",
+        f"first in frame 7 of {len(emissions[1])}",
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -180,6 +184,36 @@ def test_emissions_need_not_lie_in_order(models: dict[str, LanguageModel], lms: 
     """Views and Fortran order, as slices and transposed tensors are."""
     search, (emissions,) = letters_search(models, lms), corpus(1)
     assert search.decode([np.asfortranarray(emissions)], SearchOptions()) == search.decode([emissions], SearchOptions())
+
+
+def test_sparse_emissions_are_the_dense_ones_that_they_stand_for(
+    models: dict[str, LanguageModel], lms: dict[int, str]
+) -> None:
+    search, options = letters_search(models, lms), SearchOptions(num_best=5)
+    dense = corpus(4)
+    assert search.decode([top_k(one, len(LETTERS)) for one in dense], options) == search.decode(dense, options)
+    for one in dense:  # what top k leaves out is as good as impossible
+        sparse, thinned = top_k(one, 3), np.full_like(one, -np.inf)
+        for frame, label, logp in zip(np.repeat(np.arange(len(one)), 3), sparse.labels, sparse.logps, strict=True):
+            thinned[frame, label] = logp
+        assert search.decode([sparse], options) == search.decode([thinned], options)
+
+
+def test_sparse_emissions_that_cannot_be_are_refused(models: dict[str, LanguageModel], lms: dict[int, str]) -> None:
+    search = letters_search(models, lms)
+
+    def decode(offsets: list[int], labels: list[int], logps: list[float]) -> Any:
+        arrays = np.array(offsets), np.array(labels, np.int32), np.array(logps, np.float64)
+        return search.decode([SparseEmissions(*arrays)], SearchOptions())[0]
+
+    with pytest.raises(UsageError, match="the label 32, but there are 32"):
+        decode([0, 1], [32], [-0.1])
+    with pytest.raises(UsageError, match="frame 1 has no label"):
+        decode([0, 1, 1], [5], [-0.1])
+    with pytest.raises(UsageError, match="offsets run from 0"):
+        decode([0, 2], [5], [-0.1])
+    assert isinstance(decode([0, 1, 2], [5, 0], [-0.1, np.nan]), RecordingError)
+    assert isinstance(decode([0], [], []), Decoded)
 
 
 def test_other_weights_are_those_of_a_new_search(models: dict[str, LanguageModel], lms: dict[int, str]) -> None:

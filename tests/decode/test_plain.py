@@ -286,7 +286,7 @@ def test_emissions_that_are_no_numbers_fail_alone(bad: float) -> None:
     assert isinstance(first, Decoded) and first == fourth
     for error in (second, third):
         assert isinstance(error, RecordingError)
-        assert error.reason == "emissions that are not numbers" and error.detail == "first in frame 1"
+        assert error.reason == "emissions that are not numbers" and error.detail == "first in frame 1 of 2"
 
 
 def test_an_impossible_label_is_no_fault() -> None:

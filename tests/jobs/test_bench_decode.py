@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import mmap
 import sysconfig
 from pathlib import Path
 
@@ -152,7 +153,9 @@ def test_soak_sees_memory_that_grows(monkeypatch):
 
     class Leaking:
         def decode(self, block, options, threads):
-            kept.append(np.ones(500_000))
+            # Pages of its own: an array may be given memory that other tests have left behind.
+            kept.append(mmap.mmap(-1, 4_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+            kept[-1].write(bytes(4_000_000))
             return []
 
     monkeypatch.setattr(bench_measure, "SOAK_BLOCK", 1)
