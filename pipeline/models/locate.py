@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline import store
+from pipeline.cache import cache_folder
 from pipeline.errors import UsageError
 
 # In order of preference: safetensors first, because reading it cannot run code.
@@ -88,7 +89,7 @@ def _from_store(url: str) -> Path:
         raise UsageError(f"model {url}: permission denied") from error
     state = sorted((os.path.basename(i["name"]), i["size"], str(i.get("ETag", i.get("mtime", "")))) for i in found)
     key = hashlib.sha256(repr((url, state)).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nightshift" / "models"
+    cache = cache_folder() / "models"
     if not (cache / key).is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as temporary:

@@ -45,7 +45,7 @@ def test_a_relative_directory_is_made_absolute_and_other_names_are_kept(model, m
 
 
 def test_a_model_in_object_storage_is_brought_here_once_and_again_when_it_changes(model, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NIGHTSHIFT_CACHE", str(tmp_path / "cache"))
     store = fsspec.filesystem("memory")
     store.put(str(model), "/models/one", recursive=True)
     store.pipe_file("/models/one/flax_model.msgpack", b"not for us")
