@@ -7,15 +7,29 @@ import os
 import tempfile
 from pathlib import Path
 
+from pipeline.errors import UsageError
+
 
 def cache_folder() -> Path:
     """NIGHTSHIFT_CACHE, else the usual place of caches; where that cannot be written, a folder for temporary files."""
     if chosen := os.environ.get("NIGHTSHIFT_CACHE"):
+        if not _can_be_used(Path(chosen)):
+            raise UsageError(f"NIGHTSHIFT_CACHE = {chosen}: not a folder that can be written; name another")
         return Path(chosen)
     caches = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(caches) if caches else Path.home() / ".cache") / "nightshift"
+    usual = (Path(caches) if caches else Path.home() / ".cache") / "nightshift"
+    if _can_be_used(usual):
+        return usual
+    ours = Path(tempfile.gettempdir()) / f"nightshift-{os.getuid()}"
+    # What lies there is executed: it must not be somebody else's.
+    if not _can_be_used(ours) or ours.stat().st_uid != os.getuid():
+        raise UsageError(f"neither {usual} nor {ours} can be written: name a folder in NIGHTSHIFT_CACHE")
+    return ours
+
+
+def _can_be_used(folder: Path) -> bool:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
-        return Path(tempfile.gettempdir()) / f"nightshift-{os.getuid()}"
-    return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir()) / f"nightshift-{os.getuid()}"
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)

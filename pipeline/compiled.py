@@ -5,26 +5,45 @@ file of the outermost function stays the same, though its code is compiled from 
 compiled.
 """
 
+import fcntl
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numba
 
 from pipeline.cache import cache_folder
+from pipeline.errors import UsageError
 
-SOURCES = Path(__file__).parent
+HERE = Path(__file__)
 
 
-def _sources_hash() -> str:
+def _folder() -> Path:
+    """Of this version of everything that is compiled, and of this file, which says how."""
     content = hashlib.sha256()
-    for path in sorted([*SOURCES.glob("lm/**/*.py"), *SOURCES.glob("decode/*.py")]):
+    for path in [HERE, *sorted([*HERE.parent.glob("lm/**/*.py"), *HERE.parent.glob("decode/*.py")])]:
         content.update(path.read_bytes())
-    return content.hexdigest()[:16]
+    folder = cache_folder() / "compiled" / content.hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)  # else numba would go back to its own way
+    return folder
 
 
-numba.config.CACHE_DIR = str(cache_folder() / "compiled" / _sources_hash())  # type: ignore[attr-defined]
+FOLDER = _folder()
+numba.config.CACHE_DIR = str(FOLDER)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Of the processes of a node that would compile the same: the first does, the others wait and load."""
+    with open(FOLDER / ".lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # let go when this process dies
+        try:
+            yield
+        except OSError as error:
+            raise UsageError(f"{FOLDER}: {error.strerror or error}; name another folder in NIGHTSHIFT_CACHE") from error
+
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

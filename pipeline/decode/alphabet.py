@@ -74,10 +74,10 @@ class Alphabet:
     def check(self) -> None:
         """Refuse what no text could be split into words again: white space inside a label."""
         for number, label in enumerate(self.labels):
-            if label != SPACE and any(letter.isspace() for letter in label):
+            if (label != SPACE or self.is_bpe) and any(letter.isspace() for letter in label):
                 raise UsageError(
                     f"label {number}, {label!r}, has white space inside: words could not be told apart; "
-                    'only the label " " may be a space'
+                    'only the label " " may be a space, where no labels begin with ▁'
                 )
 
     def check_width(self, width: int) -> None:

@@ -42,9 +42,10 @@ class BeamDecoder:
         self._settings = settings
         self._search = search(settings, vocabulary)
         self._threads = settings.threads or len(os.sched_getaffinity(0))
-        # Two frames of nothing, so that whatever is compiled for so many language models is compiled now.
-        flat = np.full((2, len(vocabulary.labels)), -math.log(len(vocabulary.labels)), np.float32)
-        self._search.decode([flat], settings.search, settings.hotwords, 1)
+        if settings.decoder == "native":
+            from pipeline.decode.beam import warm_up
+
+            warm_up(self._search)  # type: ignore[arg-type]
         # Until a unit carries it away.
         self._warm_up_s: tuple[float, float] | None = time.perf_counter() - wall, time.process_time() - cpu
 
@@ -80,6 +81,7 @@ def search(settings: DecodeSettings, vocabulary: Vocabulary) -> Search:
 
 
 def native_search(settings: DecodeSettings, alphabet: Alphabet) -> "BeamSearch":
+    from pipeline.compiled import one_at_a_time
     from pipeline.decode.beam import BeamSearch
     from pipeline.lm.model import LanguageModel
 
@@ -87,7 +89,8 @@ def native_search(settings: DecodeSettings, alphabet: Alphabet) -> "BeamSearch":
         WordModel(LanguageModel.open(m.location), unigrams_of(m, settings.as_pyctcdecode), m.weights)
         for m in settings.models
     ]
-    return BeamSearch(alphabet, models, settings.search.compat)
+    with one_at_a_time():
+        return BeamSearch(alphabet, models, settings.search.compat)
 
 
 def _plain_search(settings: DecodeSettings, alphabet: Alphabet) -> Search:

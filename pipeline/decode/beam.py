@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.compiled import one_at_a_time
 from pipeline.decode import work as rows
 from pipeline.decode.alphabet import WORD_START, Alphabet
 from pipeline.decode.hypotheses import Beam, BeamChar, BeamWord, Decoded, WordModel
 from pipeline.decode.kernel import finish, run
 from pipeline.decode.lexicon import ROOT, Lexicon, child_table
-from pipeline.decode.likely import SparseEmissions, check_labels, likely_labels
+from pipeline.decode.likely import SparseEmissions, likely_labels, top_k
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
 from pipeline.decode.readout import Found, read_out
 from pipeline.decode.work import NONE, Given, Hot, Settings, Weights, grown, new_work
@@ -45,11 +46,12 @@ class BeamSearch:
     """A search over one alphabet with its language models, loaded once; any number of threads may call it."""
 
     def __init__(self, alphabet: Alphabet, models: Sequence[WordModel] = (), compat: bool = False) -> None:
-        if not compat:
-            alphabet.check()
-        elif closing := [
-            label for label in alphabet.labels if label[:1] != WORD_START and label[1:].endswith(WORD_START)
-        ]:
+        alphabet.check()
+        if compat and (
+            closing := [
+                label for label in alphabet.labels if label[:1] != WORD_START and label[1:].endswith(WORD_START)
+            ]
+        ):
             raise UsageError(f"compat mode does not know labels that end in {WORD_START} alone, as {closing[0]} does")
         self.alphabet, self.models, self.compat = alphabet, tuple(models), compat
         self._lexicon = Lexicon(alphabet, [m.model for m in models], [m.unigrams for m in models], compat)
@@ -77,6 +79,8 @@ class BeamSearch:
 
         `start` is a state per language model, from a hypothesis' `lm_state`.
         """
+        if threads < 1:
+            raise UsageError(f"threads must be at least 1, not {threads}")
         hot = self._hot(hotwords)
         longest_first = sorted(range(len(emissions)), key=lambda number: -num_frames(emissions[number]))
         results: list[Decoded | RecordingError] = [RecordingError("not decoded")] * len(emissions)
@@ -160,20 +164,23 @@ class Stream:
         with_chars: bool,
     ) -> None:
         self._search, self._options, self._start = search, options, start
+        num_models = len(search.models)
+        if start is not None and [type(state) for state in _listed(start)] != [LmState] * num_models:
+            raise UsageError(f"to start from, {num_models} states of this decoder are needed, one per language model")
         lexicon, orders = search._lexicon, [model.model.order for model in search.models]
         self._codes = np.array([0, *map(ord, lexicon.chars)], np.uint32)
-        settings = Settings(
-            beam_width=options.beam_width,
-            beam_prune_logp=options.beam_prune_logp,
-            prune_history=options.prune_history,
+        settings = Settings(  # in these very types: the search would be compiled again for others
+            beam_width=int(options.beam_width),
+            beam_prune_logp=float(options.beam_prune_logp),
+            prune_history=bool(options.prune_history),
             history=max([1, *(order - 1 for order in orders)]),
             compat=search.compat,
             is_bpe=search.alphabet.is_bpe,
-            max_effort=options.max_effort,
-            keep_chars=with_chars,
+            max_effort=float(options.max_effort),
+            keep_chars=bool(with_chars),
             num_models=len(orders),
             longest=int(np.diff(lexicon.labels.first).max(initial=1)),
-            hot_weight=hot[1],
+            hot_weight=float(hot[1]),
         )
         self._given = Given(lexicon.trie, lexicon.labels, search._lms, search._weights, hot[0], settings)
         self._work = new_work(options.beam_width, len(orders))
@@ -203,13 +210,7 @@ class Stream:
 
     def feed(self, emissions: Emissions) -> None:
         """The next frames."""
-        if isinstance(emissions, SparseEmissions):
-            check_labels(emissions, len(self._search.alphabet.labels))
-        elif emissions.ndim != 2:
-            raise UsageError(f"emissions have two dimensions, frames and labels, not the shape {emissions.shape}")
-        else:
-            self._search.alphabet.check_width(emissions.shape[1])
-        likely = likely_labels(emissions, self._options.token_min_logp, self._search.compat)
+        likely = likely_labels(emissions, self._search.alphabet, self._options.token_min_logp, self._search.compat)
         at = run(self._work, self._given, *likely, 0)
         while at < likely.num_frames:
             self._grow(int(likely.offsets[at + 1] - likely.offsets[at]))
@@ -255,6 +256,10 @@ class Stream:
         return [BeamChar(spelled[label], start, end) for label, start, end in chars if spelled[label]]
 
 
+def _listed(states: Any) -> list[Any]:
+    return list(states) if isinstance(states, list | tuple) else [states]
+
+
 def num_frames(emissions: Emissions) -> int:
     return emissions.num_frames if isinstance(emissions, SparseEmissions) else len(emissions)
 
@@ -264,13 +269,16 @@ def _lm_states(words: Any, backoffs: Any, lengths: Any) -> tuple[LmState, ...] |
     return tuple(map(LmState, words, backoffs, lengths.tolist())) or None
 
 
-def warm_up() -> float:
-    """Compile, or load what an earlier process of this node has compiled; the seconds that took."""
+def warm_up(search: BeamSearch | None = None) -> float:
+    """Compile what a search needs, or load what another process of this node has compiled; the seconds that took."""
     began = time.perf_counter()
-    search = BeamSearch(Alphabet(("", " ", "a"), is_bpe=False))
-    for dtype in (np.float16, np.float32, np.float64):
-        search.decode([np.full((2, 3), -math.log(3), dtype)], SearchOptions())
-    stream = search.stream(SearchOptions())
-    stream.feed(np.full((2, 3), -math.log(3)))
-    stream._grow(1 << 13)
+    search = search or BeamSearch(Alphabet(("", " ", "a"), is_bpe=False))
+    num_labels = len(search.alphabet.labels)
+    with one_at_a_time():
+        for dtype in (np.float32, np.float64):
+            stream = search.stream(SearchOptions())
+            stream.feed(np.full((2, num_labels), -math.log(num_labels), dtype))
+            stream.result()
+        stream.feed(top_k(np.zeros((1, num_labels)), 1))
+        stream._grow(1 << 13)
     return time.perf_counter() - began

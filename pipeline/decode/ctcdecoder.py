@@ -23,7 +23,7 @@ from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.directory import read_directory, write_directory
 from pipeline.decode.hypotheses import Beam, Decoded, WordModel
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
-from pipeline.decode.unigrams import arpa_unigrams, warn_about_unigrams
+from pipeline.decode.unigrams import arpa_unigrams, misfits
 from pipeline.errors import RecordingError, UsageError
 
 Logits = Any  # (T, V): an array, or what numpy makes one of
@@ -76,7 +76,8 @@ class BeamSearchDecoderCTC:
         self._compat = compat
         self._search = _new_search(alphabet, self._models, compat)
         for model in self._models:
-            warn_about_unigrams(alphabet, model, compat)
+            for misfit in misfits(alphabet, model, compat):
+                warnings.warn(misfit, stacklevel=2)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_search"}

@@ -17,7 +17,8 @@ from typing import Any
 
 from pipeline.decode.alphabet import BLANK, Alphabet
 from pipeline.decode.hypotheses import WordModel
-from pipeline.decode.options import LmWeights
+from pipeline.decode.options import WEIGHTS, LmWeights
+from pipeline.decode.unigrams import words_of
 from pipeline.errors import UsageError
 from pipeline.store import Folder
 
@@ -26,7 +27,6 @@ LANGUAGE_MODEL = "language_model"
 ATTRIBUTES = "attrs.json"
 UNIGRAMS = "unigrams.txt"
 MODEL_SUFFIXES = (".arpa", ".bin", ".binary")
-WEIGHT_NAMES = ("alpha", "beta", "unk_score_offset", "score_boundary")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def read_directory(url: str, encoding: str = "utf-8") -> DecoderDirectory:
             f"{folder.url}: holds {', '.join(names) or 'nothing'}; it should hold {ATTRIBUTES}, {UNIGRAMS} and one "
             f"language model ending in {', '.join(MODEL_SUFFIXES)}"
         )
-    unigrams = tuple(_text(folder, UNIGRAMS, encoding).splitlines())
+    unigrams = words_of(_text(folder, UNIGRAMS, encoding))
     return DecoderDirectory(alphabet, f"{folder.url}/{models[0]}", unigrams, _weights(folder))
 
 
@@ -73,7 +73,7 @@ def write_directory(path: Path, alphabet: Alphabet, model: WordModel | None) -> 
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty; a second language model in it would make it unreadable")
     folder.mkdir(exist_ok=True)
-    weights = {name: value for name, value in asdict(model.weights).items() if name in WEIGHT_NAMES}
+    weights = {name: value for name, value in asdict(model.weights).items() if name in WEIGHTS}
     (folder / ATTRIBUTES).write_text(json.dumps(weights), encoding="utf-8")
     words = sorted(set(model.unigrams or ()))
     known = [word for word, number in zip(words, model.model.ids(words), strict=True) if number]
@@ -118,10 +118,8 @@ def _alphabet(folder: Folder) -> Alphabet:
 def _weights(folder: Folder) -> LmWeights:
     place = f"{folder.url}/{ATTRIBUTES}"
     content = _object(folder, ATTRIBUTES)
-    if set(content) != set(WEIGHT_NAMES):
-        raise UsageError(
-            f"{place}: should have the keys {', '.join(WEIGHT_NAMES)}, and has {', '.join(sorted(content))}"
-        )
+    if set(content) != set(WEIGHTS):
+        raise UsageError(f"{place}: should have the keys {', '.join(WEIGHTS)}, and has {', '.join(sorted(content))}")
     boundary = content.pop("score_boundary")
     if not isinstance(boundary, bool):
         raise UsageError(f"{place}: score_boundary should be true or false, not {boundary!r}")

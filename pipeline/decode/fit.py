@@ -3,8 +3,7 @@
 Knows nothing of decoding; looks at labels and words only. What does not fit is a warning, as the run would work.
 """
 
-import warnings
-
+from pipeline.decode import unigrams
 from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.settings import DecodeSettings, LmSettings, unigrams_of
 from pipeline.text.vocabulary import Vocabulary
@@ -40,11 +39,7 @@ def _other_labels(model: LmSettings, alphabet: Alphabet) -> list[str]:
 
 def _other_words(model: LmSettings, alphabet: Alphabet, as_pyctcdecode: bool) -> list[str]:
     from pipeline.decode.hypotheses import WordModel
-    from pipeline.decode.unigrams import warn_about_unigrams
     from pipeline.lm.model import LanguageModel
 
     opened = WordModel(LanguageModel.open(model.location), unigrams_of(model, as_pyctcdecode), model.weights)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        warn_about_unigrams(alphabet, opened, as_pyctcdecode)
-    return [str(warning.message) for warning in caught]
+    return unigrams.misfits(alphabet, opened, as_pyctcdecode)

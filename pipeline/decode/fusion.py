@@ -4,17 +4,12 @@ Knows nothing of emissions or times, and of a language model only that it can sc
 """
 
 import bisect
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pipeline.decode.hypotheses import WordModel
-from pipeline.decode.options import Hotwords
+from pipeline.decode.options import LN10, MARKS, USUAL_LENGTH, Hotwords
 from pipeline.decode.scorers import NativeScorer, WordScorer
-
-LN10 = 1.0 / math.log10(math.e)  # not math.log(10), which is another double
-USUAL_LENGTH = 6  # a beginning of an unknown word costs more beyond this many letters
-MARKS = frozenset({"<unk>", "<s>", "</s>"})
 
 
 class _Prefixes:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pipeline.compiled import entry, inner
 from pipeline.decode.lexicon import BLANK, LETTERS, ROOT, SPACE, Row
+from pipeline.decode.options import NARROW_LABELS, NARROW_WIDTH
 from pipeline.decode.texts import end_score, extend, part_score, same_history, spell, spell_hot, word_score
 from pipeline.decode.work import (
     BEAMS,
@@ -30,8 +31,6 @@ from pipeline.decode.work import (
     has_room,
     mix,
 )
-
-NARROW_WIDTH, NARROW_LABELS = 8, 4  # of the beam and of a frame, beyond the limit of effort
 
 KEEP, REPEAT, ADD, END_WORD, START_WORD = range(5)  # how a candidate goes on from its parent
 

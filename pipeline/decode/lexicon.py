@@ -14,14 +14,12 @@ import numpy.typing as npt
 from pipeline.compiled import entry, inner
 from pipeline.decode import alphabet as labelling
 from pipeline.decode.alphabet import Alphabet
-from pipeline.decode.options import LmWeights
+from pipeline.decode.options import MARKS, USUAL_LENGTH, LmWeights
 
 if TYPE_CHECKING:
     from pipeline.lm.model import LanguageModel
 
 ROOT = 0
-MARKS = ("<unk>", "<s>", "</s>")
-USUAL_LENGTH = 6  # characters; a longer unknown beginning of a word is penalised more
 
 BLANK, SPACE, LETTERS, WORD_START = range(4)  # what a label does to a hypothesis
 
@@ -80,7 +78,6 @@ class Lexicon:
         # (words, their ids, whether they are unigrams) of each model
         known = [_known(model, words, compat) for model, words in zip(models, unigrams, strict=True)]
         self.trie = self._build(known)
-        self.num_unigrams = [int(is_unigram.sum()) for _, _, is_unigram in known]
 
     def numbers(self, text: str) -> Ints:
         """Its characters' numbers; 0 for those that no label spells."""

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.compiled import entry, inner
+from pipeline.decode.alphabet import Alphabet
+from pipeline.decode.options import FLOOR
 from pipeline.errors import RecordingError, UsageError
-
-FLOOR = float(np.log(1e-15))  # less probable than this is as if it were this
 
 
 class SparseEmissions(NamedTuple):
@@ -37,34 +37,49 @@ def top_k(emissions: npt.NDArray[Any], k: int) -> SparseEmissions:
 
 
 def likely_labels(
-    emissions: "npt.NDArray[Any] | SparseEmissions", token_min_logp: float, compat: bool
+    emissions: "npt.NDArray[Any] | SparseEmissions", alphabet: Alphabet, token_min_logp: float, compat: bool
 ) -> SparseEmissions:
     """The labels not below a log-probability, and each frame's best; of emissions (T, V) in any float type."""
-    ceiling = np.inf if compat else 0.0
+    least, ceiling = float(token_min_logp), np.inf if compat else 0.0
     if isinstance(emissions, SparseEmissions):
-        emissions = SparseEmissions(*map(np.ascontiguousarray, emissions))
-        _refuse(_first_bad_of_sparse(*emissions), emissions.num_frames)
-        likely = SparseEmissions(*_thinned(*emissions, token_min_logp, FLOOR, ceiling))
+        sparse = _checked(emissions, len(alphabet.labels))
+        _refuse(_first_bad_of_sparse(*sparse), sparse.num_frames)
+        likely = SparseEmissions(*_thinned(*sparse, least, FLOOR, ceiling))
     else:
-        if emissions.dtype == np.float16:
-            emissions = emissions.astype(np.float32)
-        emissions = np.ascontiguousarray(emissions)
-        _refuse(_first_bad(emissions), len(emissions))
-        likely = SparseEmissions(*_sparse(emissions, token_min_logp, FLOOR, ceiling))
+        dense = np.asarray(emissions)
+        if dense.dtype.kind != "f":
+            raise UsageError(f"emissions are log-probabilities in floating point, not {dense.dtype}")
+        if dense.ndim != 2:
+            raise UsageError(f"emissions have two dimensions, frames and labels, not the shape {dense.shape}")
+        alphabet.check_width(dense.shape[1])
+        # One of two types, writable and in order: every other would be compiled for anew.
+        dense = np.require(dense, np.float32 if dense.dtype.itemsize < 8 else np.float64, ["C", "W"])
+        _refuse(_first_bad(dense), len(dense))
+        likely = SparseEmissions(*_sparse(dense, least, FLOOR, ceiling))
     if compat:
         _reorder_as_set(likely)
     return likely
 
 
-def check_labels(emissions: SparseEmissions, num_labels: int) -> None:
-    """Refuse what would read beyond the labels, and frames that say nothing."""
-    offsets, labels, logps = emissions
-    if len(labels) and not 0 <= labels.min() <= labels.max() < num_labels:
-        raise UsageError(f"sparse emissions have the label {labels.max()}, but there are {num_labels}")
+def _checked(emissions: SparseEmissions, num_labels: int) -> SparseEmissions:
+    """In the types that compiled code takes; refused where it would read beyond them, or a frame says nothing."""
+    offsets, labels, logps = map(np.asarray, emissions)
+    if offsets.dtype.kind not in "iu" or labels.dtype.kind not in "iu" or logps.dtype.kind != "f":
+        raise UsageError(
+            "sparse emissions: offsets and labels are whole numbers and logps floating point, "
+            f"not {offsets.dtype}, {labels.dtype} and {logps.dtype}"
+        )
+    if not offsets.ndim == labels.ndim == logps.ndim == 1:
+        raise UsageError("sparse emissions: offsets, labels and logps have one dimension each")
+    if ((labels < 0) | (labels >= num_labels)).any():
+        beyond = labels[(labels < 0) | (labels >= num_labels)][0]
+        raise UsageError(f"sparse emissions have the label {beyond}, but there are {num_labels}")
+    offsets = np.require(offsets, np.int64, ["C", "W"])
     if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(labels) or len(labels) != len(logps):
         raise UsageError("sparse emissions: offsets run from 0 to the number of labels, which is that of logps")
     if (np.diff(offsets) < 1).any():
         raise UsageError(f"sparse emissions: frame {int((np.diff(offsets) < 1).argmax())} has no label")
+    return SparseEmissions(offsets, np.require(labels, np.int32, ["C", "W"]), np.require(logps, np.float64, ["C", "W"]))
 
 
 def _refuse(bad: int, num_frames: int) -> None:

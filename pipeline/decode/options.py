@@ -5,6 +5,16 @@ from dataclasses import dataclass
 
 from pipeline.errors import UsageError
 
+# What is fixed, in pyctcdecode and here.
+LN10 = 1.0 / math.log10(math.e)  # language models count in log10, emissions in natural logarithms
+USUAL_LENGTH = 6  # characters; a beginning of an unknown word is penalised more beyond it
+FLOOR = math.log(1e-15)  # a label that is less likely than this is as if it were this
+MARKS = frozenset({"<unk>", "<s>", "</s>"})  # of a language model's words those that are none
+WEIGHTS = ("alpha", "beta", "unk_score_offset", "score_boundary")  # of a language model alone, as directories have them
+
+# Of the beam and of a frame's labels, beyond `SearchOptions.max_effort`.
+NARROW_WIDTH, NARROW_LABELS = 8, 4
+
 
 @dataclass(frozen=True)
 class SearchOptions:
@@ -35,8 +45,19 @@ class LmWeights:
     score_boundary: bool = True  # begin with <s> and end with </s>
     share: float = 1.0  # of this model among several
 
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta", "unk_score_offset"):
+            if not math.isfinite(getattr(self, name)):
+                raise UsageError(f"{name} must be a finite number, not {getattr(self, name)}")
+        if not 0 < self.share < math.inf:
+            raise UsageError(f"the share of a language model must be above zero and finite, not {self.share}")
+
 
 @dataclass(frozen=True)
 class Hotwords:
     words: tuple[str, ...] = ()
     weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.weight):
+            raise UsageError(f"the weight of hotwords must be a finite number, not {self.weight}")

@@ -24,12 +24,9 @@ import numpy as np
 from pipeline.decode.alphabet import BLANK, SPACE, WORD_START, Alphabet
 from pipeline.decode.fusion import HotwordScores, LmScores, TextScore, TextScores, join
 from pipeline.decode.hypotheses import Beam, BeamChar, BeamWord, Decoded, WordModel
-from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
+from pipeline.decode.options import FLOOR, NARROW_LABELS, NARROW_WIDTH, Hotwords, LmWeights, SearchOptions
 from pipeline.errors import RecordingError, UsageError
 from pipeline.records import FloatArray
-
-FLOOR = math.log(1e-15)  # no label is less likely than this
-NARROW_WIDTH, NARROW_LABELS = 8, 4  # beyond the effort limit
 
 
 class _Span(NamedTuple):

@@ -9,14 +9,15 @@ import hashlib
 import importlib.util
 import os
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import store
 from pipeline.config import DecodeConfig
 from pipeline.decode.directory import LANGUAGE_MODEL, UNIGRAMS, read_directory
-from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
+from pipeline.decode.options import WEIGHTS, Hotwords, LmWeights, SearchOptions
+from pipeline.decode.unigrams import arpa_unigrams, words_of
 from pipeline.errors import UsageError
 
 PACKAGES = {"kenlm": ("kenlm",), "pyctcdecode": ("pyctcdecode", "kenlm")}  # what a decoder needs beside our own
@@ -24,7 +25,6 @@ INSTALL = {
     "kenlm": "`make decoders` builds it; with pip, pip install kenlm, which needs a C++ compiler",
     "pyctcdecode": "`make decoders` installs it; with pip, pip install --no-deps pyctcdecode==0.5.0 pygtrie",
 }
-WEIGHTS = ("alpha", "beta", "unk_score_offset", "score_boundary")
 OF_LANGUAGE_MODELS = ("lm_shares", "unigrams", *WEIGHTS)
 
 
@@ -98,7 +98,7 @@ def settle(config: DecodeConfig) -> DecodeSettings:
             for location, share in zip(config.lm, config.lm_shares or [1.0] * len(config.lm), strict=True)
         ),
         search=config.search(),
-        hotwords=Hotwords(tuple(_words(config.hotwords, "decode.hotwords")), config.hotword_weight),
+        hotwords=Hotwords(_hotwords(config.hotwords), config.hotword_weight),
         threads=config.threads,
     )
 
@@ -116,30 +116,25 @@ def without_effect(config: DecodeConfig) -> list[str]:
     return [f"{', '.join(f'decode.{name}' for name in idle)} without effect: {why}"] if idle else []
 
 
-def read_words(location: str, what: str) -> tuple[str, ...]:
-    """A file of words, one a line, white space around them and empty lines aside."""
-    data = _contents(location, what)
-    try:
-        return tuple(word for line in data.decode("utf-8").split("\n") if (word := line.strip()))
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{what} = {location}: not UTF-8 ({error.reason} at byte {error.start})") from error
-
-
 def unigrams_of(model: LmSettings, as_pyctcdecode: bool) -> Collection[str] | None:
     """The known words as a search is given them; None: those of the language model itself.
 
     pyctcdecode takes an ARPA's own where it is given none, and has none at all where a list is empty.
     """
     if model.unigrams is None:
-        if not (as_pyctcdecode and model.location.endswith(".arpa")):
-            return None
-        from pipeline.decode.unigrams import arpa_unigrams
-
-        return arpa_unigrams(model.location)
-    words = read_words(model.unigrams, "decode.unigrams")
-    if _hash(_contents(model.unigrams, "decode.unigrams")) != model.unigrams_content:
+        return arpa_unigrams(model.location) if as_pyctcdecode and model.location.endswith(".arpa") else None
+    data = _contents(model.unigrams, "decode.unigrams")
+    if _hash(data) != model.unigrams_content:
         raise UsageError(f"{model.unigrams} on {socket.gethostname()} is not the file that the run was started with")
+    words = _words(data, "decode.unigrams", model.unigrams)
     return words if words or as_pyctcdecode else None
+
+
+def _words(data: bytes, what: str, location: str) -> tuple[str, ...]:
+    try:
+        return words_of(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what} = {location}: not UTF-8 ({error.reason} at byte {error.start})") from error
 
 
 def _language_model(location: str, share: float, config: DecodeConfig) -> LmSettings:
@@ -166,8 +161,9 @@ def _language_model(location: str, share: float, config: DecodeConfig) -> LmSett
     )
 
 
-def _words(location: str | None, what: str) -> Iterable[str]:
-    return read_words(location, what) if location else ()
+def _hotwords(location: str | None) -> tuple[str, ...]:
+    what = "decode.hotwords"
+    return _words(_contents(location, what), what, location) if location else ()
 
 
 def _contents(location: str, what: str) -> bytes:

@@ -4,19 +4,16 @@ A text is a chain of words, an unfinished word a chain of characters, so that tw
 numbers are equal. Scores are summed in double precision in pyctcdecode's order. Knows nothing of emissions.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
 from pipeline.compiled import inner
-from pipeline.decode.lexicon import ROOT, USUAL_LENGTH, Row, find
+from pipeline.decode.lexicon import ROOT, Row, find
+from pipeline.decode.options import LN10, USUAL_LENGTH
 from pipeline.decode.work import EPOCH, NODES, TEXTS, Given, Work, mix
 from pipeline.lm.lookup import advance
 from pipeline.lm.tables import Tables
-
-LN10 = 1.0 / math.log10(math.e)  # language models count in log10, emissions in natural logarithms
-
 
 # ---- unfinished words
 

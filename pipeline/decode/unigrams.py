@@ -4,14 +4,13 @@ Knows nothing of searching. What does not fit is a warning, because the decoder 
 """
 
 import os
-import warnings
 from collections.abc import Callable, Collection
 
 import fsspec
 
 from pipeline.decode.alphabet import WORD_START, Alphabet
-from pipeline.decode.fusion import MARKS
 from pipeline.decode.hypotheses import WordModel
+from pipeline.decode.options import MARKS
 from pipeline.errors import UsageError
 
 MOST_STRANGE_LETTERS = 0.2  # of all the letters in unigrams; and of unigrams that no label spells
@@ -35,35 +34,41 @@ def arpa_unigrams(location: str) -> frozenset[str]:
     return frozenset(words)
 
 
-def warn_about_unigrams(alphabet: Alphabet, model: WordModel, compat: bool) -> None:
-    """Name the likely fix where words are spelt otherwise than the labels, or otherwise than in the language model."""
+def words_of(text: str) -> tuple[str, ...]:
+    """A file of words, one a line."""
+    return tuple(line for line in text.splitlines() if line)
+
+
+def misfits(alphabet: Alphabet, model: WordModel, compat: bool) -> list[str]:
+    """Warnings with the likely fix where words are spelt otherwise than the labels, or than in the language model."""
     given = model.unigrams
     if given is None and compat:
-        return
+        return []
     words = list(model.model.words() if given is None else given)[:SAMPLE]
     words = [word for word in words if word not in MARKS]
     if not words:
-        return
+        return []
+    told = []
     what = f"the words of {model.model.location}" if given is None else "the unigrams"
     letters = set("".join(alphabet.labels)) - {WORD_START}
     if _strange(words, letters) > MOST_STRANGE_LETTERS:
         case = _better_case(lambda change: -_strange([change(word) for word in words], letters))
-        _warn(f"{what} have letters that no label has, such as {_example(words, letters)!r}", case, given is not None)
+        fault = f"{what} have letters that no label has, such as {_example(words, letters)!r}"
+        told.append(f"{fault}; {_fix(case, given is not None)}")
     if given is not None:
         known = _known(words, model)
         if known < LEAST_KNOWN:
             case = _better_case(lambda change: _known([change(word) for word in words], model))
-            _warn(f"only {known:.1%} of the unigrams are in {model.model.location}", case, True)
+            told.append(f"only {known:.1%} of the unigrams are in {model.model.location}; {_fix(case, True)}")
+    return told
 
 
-def _warn(fault: str, case: str | None, are_given: bool) -> None:
+def _fix(case: str | None, are_given: bool) -> str:
     if case is None:
-        fix = "are they of another language, or for another model?"
-    elif are_given:
-        fix = f"in {case} case they would fit: give them so"
-    else:
-        fix = f"in {case} case they would fit: build the language model from text in {case} case"
-    warnings.warn(f"{fault}; {fix}", stacklevel=4)
+        return "are they of another language, or for another model?"
+    if are_given:
+        return f"in {case} case they would fit: give them so"
+    return f"in {case} case they would fit: build the language model from text in {case} case"
 
 
 def _better_case(fit: Callable[[Callable[[str], str]], float]) -> str | None:

@@ -165,40 +165,53 @@ def new_work(beam_width: int, num_models: int) -> Work:
 
 
 @inner
-def has_room(work: Work, settings: Settings, num_beams: int, num_labels: int) -> bool:
-    """Whether all the rows fit that a frame may need, and `finish` after it; `grown` makes room by the same sums."""
+def rows_needed(work: Work, settings: Settings, num_beams: int, num_labels: int) -> tuple[int, int, int, int]:
+    """Of candidates, texts, nodes and spans, so that all rows fit that a frame may need, and `finish` after it.
+
+    Two texts are spare: `finish` scores a last word into one.
+    """
     num = num_beams * num_labels
+    spans = max(work.counts[WORDS], work.counts[CHARS]) + max(min(num, settings.beam_width), num_beams)
+    texts = work.counts[TEXTS] + max(num, settings.beam_width) + 2
+    return num, texts, work.counts[NODES] + num * settings.longest, spans
+
+
+@inner
+def has_room(work: Work, settings: Settings, num_beams: int, num_labels: int) -> bool:
+    candidates, texts, nodes, spans = rows_needed(work, settings, num_beams, num_labels)
     return (
-        num <= len(work.candidates)
-        and work.counts[TEXTS] + max(num, num_beams) + 2 <= len(work.texts)
-        and work.counts[NODES] + num * settings.longest <= len(work.nodes)
-        and work.counts[WORDS] + 2 * num_beams <= len(work.words)
-        and work.counts[CHARS] + 2 * num_beams <= len(work.chars)
+        candidates <= len(work.candidates)
+        and texts <= len(work.texts)
+        and nodes <= len(work.nodes)
+        and spans <= min(len(work.words), len(work.chars))
     )
+
+
+@entry
+def _rows_needed(work: Work, settings: Settings, num_beams: int, num_labels: int) -> tuple[int, int, int, int]:
+    return rows_needed(work, settings, num_beams, num_labels)
 
 
 def grown(work: Work, settings: Settings, num_labels: int) -> Work:
     """With room for a frame of so many labels and for `finish`: up to twice what is needed."""
-    counts, num_beams = work.counts, int(work.counts[BEAMS])
-    num = num_beams * num_labels
+    candidates, texts, nodes, spans = _rows_needed(work, settings, int(work.counts[BEAMS]), num_labels)
     larger: dict[str, Any] = {}
-    if num > len(work.candidates):
-        rows = _power(num)
+    if candidates > len(work.candidates):
+        rows = _power(candidates)
         larger["candidates"], larger["order"] = np.zeros(rows, CANDIDATE), np.zeros((2, rows), np.int32)
         larger["slots"], larger["slot_stamps"] = np.zeros(2 * rows, np.int32), np.zeros(2 * rows, np.int64)
-    if (needed := counts[TEXTS] + max(num, num_beams) + 2) > len(work.texts):
-        rows = _power(needed)
+    if texts > len(work.texts):
+        rows = _power(texts)
         larger["texts"] = _longer(work.texts, rows)
         larger["text_slots"], larger["text_stamps"] = np.zeros(2 * rows, np.int32), np.zeros(2 * rows, np.int64)
         for name in ("state_words", "state_backoffs", "state_lengths"):
             larger[name] = _longer(getattr(work, name), rows * settings.num_models + 1)
-    if (needed := counts[NODES] + num * settings.longest) > len(work.nodes):
-        rows = _power(needed)
+    if nodes > len(work.nodes):
+        rows = _power(nodes)
         larger["nodes"] = _longer(work.nodes, rows)
         larger["node_slots"], larger["node_stamps"] = np.zeros(2 * rows, np.int32), np.zeros(2 * rows, np.int64)
-    for name, count in (("words", WORDS), ("chars", CHARS)):
-        if (needed := counts[count] + 2 * num_beams) > len(getattr(work, name)):
-            larger[name] = _longer(getattr(work, name), _power(needed))
+    if spans > min(len(work.words), len(work.chars)):
+        larger["words"], larger["chars"] = _longer(work.words, _power(spans)), _longer(work.chars, _power(spans))
     work = work._replace(**larger)
     if "texts" in larger:
         _enter_texts(work)

@@ -100,13 +100,10 @@ def _write(path: Path, words: Sequence[str], orders: Sequence[Order], multiplier
 def _zeroed(path: Path, size: int) -> Iterator[npt.NDArray[np.uint8]]:
     """A new file of zeros, mapped for writing and on the disk at the end."""
     with open(path, "w+b") as file:
-        try:
-            if hasattr(os, "posix_fallocate"):  # a full disk is an error here; on writing to a map, it kills
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:  # macOS
-                file.truncate(size)
-        except OSError as error:
-            raise UsageError(f"{path}: {size:,} bytes are needed for the model: {error.strerror}") from error
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here; on writing to a map, it kills
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:  # macOS
+            file.truncate(size)
         mapped = mmap.mmap(file.fileno(), size)
         yield np.frombuffer(mapped, np.uint8)
         mapped.flush()

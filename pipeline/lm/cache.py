@@ -101,9 +101,9 @@ def cached(name: str, key: object, make: Callable[[Path], None]) -> Path:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-            raise UsageError(f"{path.parent}: no room; name another folder in NIGHTSHIFT_CACHE") from error
+            raise UsageError(f"{path.parent}: {error.strerror}; name another folder in NIGHTSHIFT_CACHE") from error
         finally:
             with contextlib.suppress(FileNotFoundError):
                 temporary.unlink()

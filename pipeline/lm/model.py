@@ -6,12 +6,14 @@ Reads every KenLM binary, and ARPA through a binary in the node's cache. Knows n
 import functools
 import hashlib
 import mmap
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import store
 from pipeline.compiled import entry
 from pipeline.errors import UsageError
 from pipeline.lm import probing, trie
@@ -56,7 +58,7 @@ class LanguageModel:
         return cls(location, binary_of(location, local_copy(location)))
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return LanguageModel.open, (self.location,)
+        return LanguageModel.open, (store.absolute(os.path.expanduser(self.location)),)
 
     def words(self) -> list[str]:
         """Every word at its id; 0 is <unk>."""

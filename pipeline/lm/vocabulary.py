@@ -60,7 +60,14 @@ def hash_all(text: Bytes, ends: npt.NDArray[np.int64]) -> Longs:
 
 
 def hash_words(words: Sequence[str]) -> Longs:
-    return hash_encoded([word.encode("utf-8", "surrogateescape") for word in words])
+    return hash_encoded([_encoded(word) for word in words])
+
+
+def _encoded(word: str) -> bytes:
+    try:
+        return word.encode("utf-8", "surrogateescape")  # bytes of a file that are no UTF-8
+    except UnicodeEncodeError:
+        return word.encode("utf-8", "surrogatepass")  # in no file, so it will not be found
 
 
 def hash_encoded(encoded: Sequence[bytes]) -> Longs:
