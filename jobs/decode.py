@@ -1,11 +1,9 @@
 """`nightshift decode RUN OUTPUT`: the emissions that RUN has kept, decoded again under other settings, as a new run."""
 
 import argparse
-import dataclasses
 
 from jobs import options as shared
 from jobs.transcribe import drive_and_show
-from pipeline.config import EncodeConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from pipeline.request import DecodeRequest
 
-    # A configuration may be a transcription's; what it says of encoders must not ask for a GPU here.
-    config = dataclasses.replace(shared.config_of(options), encode=EncodeConfig(device="cpu"))
+    config = shared.config_of(options)
     request = DecodeRequest(options.run, options.output, config, options.overwrite, options.retry_failed)
     return drive_and_show(request, options.json)

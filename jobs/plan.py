@@ -8,10 +8,9 @@ from jobs import show
 from pipeline import run as runs
 from pipeline import store
 from pipeline.config import Config
-from pipeline.manifest import UnitInfo, unit_info, units_of
-from pipeline.plan import transcription
+from pipeline.manifest import UnitInfo, unit_info
 from pipeline.progress import hours
-from pipeline.request import Request
+from pipeline.request import Request, described, listing
 from pipeline.resources import Node, one_process, plan_pools, this_machine
 
 
@@ -26,11 +25,13 @@ def run(options: argparse.Namespace) -> int:
     config = shared.config_of(options)
     request = Request(options.input, options.output, config)
     there = runs.check_target(request.folder, request.settings())
+    show.warnings(request.warnings())
     counts = _committed(there) if there else _counted(request)
     pools = one_process(config) if config.run.cluster == "here" else plan_pools(config, _nodes(config))
-    stages = transcription(config, there or runs.Run(request.folder, ""), pools)
+    stages = request.stages(config, there or runs.Run(request.folder, ""), pools)
     if options.json:
-        print(json.dumps(counts | {"stages": {stage.name: str(stage.pool) for stage in stages}}))
+        decoding = {"decoding": request.decoding.as_dict(), "keep_emissions": config.encode.keep_emissions}
+        print(json.dumps(counts | decoding | {"stages": {stage.name: str(stage.pool) for stage in stages}}))
         return 0
     about = "" if counts["audio_s_known"] else "about "
     show.table(
@@ -41,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
             ("audio", f"{about}{hours(float(counts['audio_s']))}"),
             ("units", f"{counts['units']:,}"),
             ("committed", f"{counts['committed']:,}"),
+            ("decoder", described(request.decoding)),
+            ("emissions", "kept" if config.encode.keep_emissions else "not kept"),
         ]
     )
     print()
@@ -59,9 +62,9 @@ def _committed(there: runs.Run) -> dict[str, str | float]:
 
 
 def _counted(request: Request) -> dict[str, str | float]:
-    source = request.open_source()
-    units = [unit_info(number, unit) for number, unit in enumerate(units_of(source, request.config.read))]
-    counts = {"input": store.absolute(request.source), "taken_for": source.description, "output": request.folder.url}
+    found = listing(request)
+    units = [unit_info(number, unit) for number, unit in enumerate(found.units())]
+    counts = {"input": store.absolute(request.source), "taken_for": found.description, "output": request.folder.url}
     return counts | _counts(units) | {"committed": 0}
 
 

@@ -1,6 +1,7 @@
 """What the jobs print on stdout for people: a run's summary, a plan, one recording."""
 
 import dataclasses
+import sys
 from typing import Any
 
 from pipeline.progress import clock, hours
@@ -40,6 +41,12 @@ def summary(result: Summary) -> None:
     print(f"\nTranscripts: {result.run}/data (Parquet)")
     if result.complete:
         print(f"Summary:     {result.run}/summary.json")
+
+
+def warnings(told: list[str]) -> None:
+    """On stderr, where no progress is shown."""
+    for warning in told:
+        print(f"nightshift: warning: {warning}", file=sys.stderr)
 
 
 def table(rows: list[tuple[str, str]]) -> None:

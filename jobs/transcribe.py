@@ -96,8 +96,9 @@ def _expanded(paths: list[str]) -> list[str]:
 def _compile() -> None:
     """The first time it takes so long that a user would wonder."""
     from pipeline.decode.beam import warm_up
+    from pipeline.drive import COMPILING
 
-    notice = threading.Timer(1.0, print, ("nightshift: compiling the decoder",), {"file": sys.stderr})
+    notice = threading.Timer(1.0, print, (f"nightshift: {COMPILING}",), {"file": sys.stderr})
     notice.start()
     warm_up()
     notice.cancel()
@@ -107,18 +108,21 @@ def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
     """In this process, without Ray: what one types first."""
     from pipeline.carry import in_process
     from pipeline.decode.settings import settle
+    from pipeline.models.locate import checkpoint_directory
     from pipeline.plan import texts
     from pipeline.records import Recording
-    from pipeline.request import warnings
+    from pipeline.request import doubts
+    from pipeline.text.vocabulary import Vocabulary
     from pipeline.unit import Unit
 
-    for warning in warnings(config):
-        print(f"nightshift: warning: {warning}", file=sys.stderr)
-    if settle(config.decode).decoder == "native":
+    settled = settle(config.decode)
+    vocabulary = Vocabulary.from_pretrained(checkpoint_directory(config.encode.model))
+    show.warnings(doubts(config.decode, settled, vocabulary))
+    if settled.decoder == "native":
         _compile()
     units = [Unit(number, [Recording(id=path, uri=path)]) for number, path in enumerate(paths)]
     num_failed = 0
-    for unit in in_process(texts(config), units):
+    for unit in in_process(texts(config, settled), units):
         unit.finish()
         (recording,) = unit.recordings
         num_failed += recording.status == "failed"

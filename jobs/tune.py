@@ -6,41 +6,45 @@ Prints TOML for --config, and above it, as comments, what was tried. Half of the
 import argparse
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import options as shared
+from pipeline import store
 from pipeline.config import DecodeConfig
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipeline.decode.settings import DecodeSettings
     from pipeline.run import Run
     from pipeline.tune import Plan, Setting, Trial, Tuned
 
 NUM_SHOWN = 15  # settings in the table
+LEAST = 4  # recordings, as pipeline.tune needs
 FEW = 200  # recordings; fewer leave wide intervals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a complete run with references, made with --keep-emissions")
     shared.add_decode_arguments(parser)
-    parser.add_argument("--num-recordings", type=int, default=1000, metavar="N", help="drawn at random; default 1000")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the drawing; default 0")
-    parser.add_argument("--alphas", type=_list_of(float), metavar="A,A,...", help="the grid's; default 0.1 to 1.5")
-    parser.add_argument("--betas", type=_list_of(float), metavar="B,B,...", help="the grid's, as in --betas=-1,0,1")
-    parser.add_argument("--refinements", type=int, metavar="N", help="closer looks around the best; default 1")
-    parser.add_argument("--beam-widths", type=_list_of(int), metavar="W,W,...", help="default 25 to 400")
+    told = "drawn at random; default 1000"
+    parser.add_argument("--num-recordings", type=_whole(LEAST), default=1000, metavar="N", help=told)
+    parser.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="of the drawing; default 0")
+    parser.add_argument("--alphas", type=_list_of(_finite(least=0)), metavar="A,A,...", help="default 0.1 to 1.5")
+    parser.add_argument("--betas", type=_list_of(_finite()), metavar="B,B,...", help="as in --betas=-1,0,1")
+    parser.add_argument("--refinements", type=_whole(0), metavar="N", help="closer looks around the best; default 1")
+    parser.add_argument("--beam-widths", type=_list_of(_whole(1)), metavar="W,W,...", help="default 25 to 400")
     parser.add_argument(
         "--prunings",
         type=_list_of(_pair),
         metavar="P:T,...",
         help="pairs of decode.beam_prune_logp and decode.token_min_logp, as in --prunings=-10:-5,-15:-7",
     )
-    parser.add_argument(
-        "--min-speed", type=float, metavar="S", help="audio seconds per core-second that the choice must reach"
-    )
+    told = "audio seconds per core-second that the choice must reach"
+    parser.add_argument("--min-speed", type=_finite(least=0), default=0.0, metavar="S", help=told)
     parser.add_argument("--out", metavar="FILE", help="write the chosen setting there, too")
     parser.add_argument("--plot", metavar="FILE", help="write a heat map of alpha and beta there, as SVG")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of TOML")
@@ -48,18 +52,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from pipeline.decode.beam import warm_up
-    from pipeline.decode.settings import settle
+    from pipeline.decode.fit import misfits
+    from pipeline.decode.settings import settle, without_effect
     from pipeline.progress import Progress
     from pipeline.request import run_with_emissions
-    from pipeline.store import absolute
+    from pipeline.run import vocabulary_of
     from pipeline.tune import sample, tune
 
+    _check_target("--out", options.out)
+    _check_target("--plot", options.plot)
     config = shared.config_of(options)
     kept = run_with_emissions(options.run)
     decode = _with_language_model(config.decode, kept)
     settings = settle(decode)
+    if not config.decode.lm:
+        _refuse_others(settings, kept, config.decode.unigrams is None)
     settings = dataclasses.replace(settings, threads=settings.threads or len(os.sched_getaffinity(0)))
     with Progress(config.run.log_every_s) as progress:
+        for warning in [*without_effect(decode), *misfits(settings, vocabulary_of(kept))]:
+            progress.warn(warning)
         progress.phase("compiling the decoder")
         warm_up()
         progress.phase("reading emissions")
@@ -67,17 +78,30 @@ def run(options: argparse.Namespace) -> int:
         if len(heard) < FEW:
             progress.warn(f"only {len(heard)} recordings with references: the intervals will be wide")
         tuned = tune(kept, settings, heard, _plan_of(options), progress.step)
-    toml = _toml(decode, tuned.chosen)
+    toml = _toml(_placed(decode), tuned.chosen)
+    if options.json:
+        print(json.dumps(_as_dict(tuned) | {"run": store.absolute(options.run)}))
+    else:
+        print("\n".join(f"# {line}".rstrip() for line in _report(tuned, options.min_speed)))
+        print(f"\n{toml}", end="")
     if options.out:
         Path(options.out).write_text(toml, encoding="utf-8")
     if options.plot:
         Path(options.plot).write_text(_plot(tuned), encoding="utf-8")
-    if options.json:
-        print(json.dumps(_as_dict(tuned) | {"run": absolute(options.run)}))
-    else:
-        print("\n".join(f"# {line}".rstrip() for line in _report(tuned)))
-        print(f"\n{toml}", end="")
     return 0
+
+
+def _check_target(flag: str, path: str | None) -> None:
+    """Before the search, which may take an hour."""
+    if path is None:
+        return
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise UsageError(f"{flag} {path}: there is no folder {folder}")
+    if os.path.isdir(path):
+        raise UsageError(f"{flag} {path} is a folder: name a file in it")
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        raise UsageError(f"{flag} {path}: permission denied")
 
 
 def _with_language_model(config: DecodeConfig, kept: "Run") -> DecodeConfig:
@@ -90,11 +114,38 @@ def _with_language_model(config: DecodeConfig, kept: "Run") -> DecodeConfig:
     if not models:
         raise UsageError("no language model: give --lm; the run was decoded without one")
     shares = tuple(model["weights"]["share"] for model in models)
+    unigrams = {model["unigrams"] for model in models}  # several: of decoder directories, which bring their own
     return dataclasses.replace(
         config,
         lm=tuple(model["directory"] or model["location"] for model in models),
         lm_shares=shares if len(set(shares)) > 1 else (),
-        unigrams=config.unigrams or next((m["unigrams"] for m in models if not m["directory"]), None),
+        unigrams=config.unigrams or (unigrams.pop() if len(unigrams) == 1 else None),
+    )
+
+
+def _refuse_others(settings: "DecodeSettings", kept: "Run", unigrams_too: bool) -> None:
+    """The files that the run names must still be those that it was decoded with."""
+    for now, then in zip(settings.models, kept.info()["decoding"]["models"], strict=True):
+        other = now.location if now.content != then["content"] else None
+        if unigrams_too and now.unigrams_content != then["unigrams_content"]:
+            other = other or now.unigrams or now.location
+        if other:
+            raise UsageError(
+                f"{other} is no longer what {kept.folder.url} was decoded with: say with --lm what to take"
+            )
+
+
+def _placed(config: DecodeConfig) -> DecodeConfig:
+    """With files named so that it holds in every working directory."""
+
+    def place(location: str) -> str:
+        return store.absolute(os.path.expanduser(location))
+
+    return dataclasses.replace(
+        config,
+        lm=tuple(map(place, config.lm)),
+        unigrams=place(config.unigrams) if config.unigrams else None,
+        hotwords=place(config.hotwords) if config.hotwords else None,
     )
 
 
@@ -105,7 +156,7 @@ def _plan_of(options: argparse.Namespace) -> "Plan":
     return Plan(**{name: getattr(options, name) for name in names if getattr(options, name) is not None})
 
 
-def _report(tuned: "Tuned") -> list[str]:
+def _report(tuned: "Tuned", min_speed: float) -> list[str]:
     before, after = tuned.before, tuned.after
     num = len(tuned.trials[0].errors)
     lines = [
@@ -120,6 +171,9 @@ def _report(tuned: "Tuned") -> list[str]:
         f"the choice     {after.rate:.2%} ({after.interval}), speed {after.speed:,.0f}",
         f"lower by       {before.rate - after.rate:.2%} ({tuned.gain})",
     ]
+    if not tuned.is_better:
+        then = "keep it" if before.speed >= min_speed else "but that is slower than --min-speed"
+        lines += ["", f"no better than what is configured, as far as {len(after.errors):,} recordings can tell: {then}"]
     for name in ("alpha", "beta"):
         values = sorted({getattr(trial.setting, name) for trial in tuned.trials})
         chosen = getattr(tuned.chosen, name)
@@ -144,8 +198,13 @@ def _toml(config: DecodeConfig, chosen: "Setting") -> str:
         if getattr(config, key.name) != key.default and not key.metadata.get("tuning")
     }
     values = made | {"decoder": "native"} | dataclasses.asdict(chosen)
-    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
+    lines = [f"{name} = {_literal(value)}" for name, value in values.items()]
     return "\n".join(["[decode]", *lines, ""])
+
+
+def _literal(value: Any) -> str:
+    """TOML writes infinity as Python does, and the rest as JSON does."""
+    return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
 
 
 def _plot(tuned: "Tuned") -> str:
@@ -166,18 +225,45 @@ def _as_dict(tuned: "Tuned") -> dict[str, Any]:
         "before": told(tuned.before),
         "after": told(tuned.after),
         "gain": tuned.gain,
+        "is_better": tuned.is_better,
         "trials": [told(trial) for trial in tuned.trials],
     }
 
 
 def _list_of(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
-    def parse(text: str) -> tuple[Any, ...]:
-        return tuple(kind(one) for one in text.split(","))
-
-    parse.__name__ = "list"  # what argparse calls it in its message
-    return parse
+    return lambda text: tuple(dict.fromkeys(kind(one) for one in text.split(",")))
 
 
 def _pair(text: str) -> tuple[float, float]:
-    beam_prune, _, token_min = text.partition(":")
-    return float(beam_prune), float(token_min)
+    if text.count(":") != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no pair: write it as in -10:-5")
+    beam_prune, token_min = map(_finite(most=0), text.split(":"))
+    return beam_prune, token_min
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+        return number
+
+    return parse
+
+
+def _finite(least: float = -math.inf, most: float = math.inf) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise argparse.ArgumentTypeError(f"{text!r} is no finite number")
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is {'below' if number < least else 'above'} 0")
+        return number
+
+    return parse

@@ -16,9 +16,8 @@ def cache_folder() -> Path:
         if not _can_be_used(Path(chosen)):
             raise UsageError(f"NIGHTSHIFT_CACHE = {chosen}: not a folder that can be written; name another")
         return Path(chosen)
-    caches = os.environ.get("XDG_CACHE_HOME")
-    usual = (Path(caches) if caches else Path.home() / ".cache") / "nightshift"
-    if _can_be_used(usual):
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "nightshift"
+    if usual.is_absolute() and _can_be_used(usual):  # a user without a home has no such place
         return usual
     ours = Path(tempfile.gettempdir()) / f"nightshift-{os.getuid()}"
     # What lies there is executed: it must not be somebody else's.

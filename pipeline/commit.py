@@ -96,7 +96,7 @@ class Commit:
         values = json.loads(data)
         tally = values.pop("tally")
         words, chars = ErrorCounts(**tally.pop("words")), ErrorCounts(**tally.pop("chars"))
-        kept = values.pop("emissions")
+        kept = values.pop("emissions", None)  # older commits have none
         return cls(
             **values,
             tally=Tally(**tally, words=words, chars=chars),

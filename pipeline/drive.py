@@ -21,6 +21,7 @@ from pipeline.session import ray_session
 from pipeline.summary import Session, Summary, summarise, summary_json
 from pipeline.unit import Unit
 
+COMPILING = "compiling the decoder (once per machine, about half a minute)"
 PASSES = 2  # over units that did not come back, before their recordings are tried one by one
 
 MakeStages = Callable[[Config, Run, Pools], list[Stage]]
@@ -31,12 +32,13 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages | None =
     began = time.monotonic()
     folder = request.folder
     progress.phase("checking the settings")
+    request.check()  # first of all: what would be deleted, or refused, may be what is to be read
     settings = request.settings()
     for warning in request.warnings():
         progress.warn(warning)
     source = None
     if request.overwrite or runs.check_target(folder, settings) is None:
-        progress.phase("listing the input")
+        progress.phase(request.finding)
         source = request.open()  # before the directory is touched: the input may not be there
     with Lock(folder) as lock:
         run = None if request.overwrite else runs.check_target(folder, settings)
@@ -54,11 +56,7 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages | None =
             folder.delete([runs.SUMMARY])
             before = {unit.id: commits[unit.id] for unit in pending if unit.id in commits}
             progress.begin(units, done=[c for c in commits.values() if c.unit not in before], retried=before)
-            if request.decoding.decoder == "native":
-                from pipeline.decode.beam import warm_up  # numba takes a second, and greedy runs need none
-
-                progress.phase("compiling the decoder")  # here, so that one process fills the cache of this machine
-                warm_up()
+            compiling_s = _compile(request, progress)
             with closing(_carried(run, request, pending, make_stages or request.stages, progress)) as written:
                 for unit in written:
                     assert unit.commit is not None
@@ -69,18 +67,33 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages | None =
             run.sweep(commits)  # of parts that a retry replaced
             audio_s = sum(commits[unit.id].tally.audio_s for unit in pending)
             audio_s -= sum(commit.tally.audio_s for commit in before.values())
-            session = Session(time.monotonic() - began, audio_s)
+            session = Session(time.monotonic() - began - compiling_s, audio_s)
         result = summarise(run, units, list(commits.values()), session)
         if pending or not folder.exists(runs.SUMMARY):
             folder.publish(runs.SUMMARY, summary_json(result))
     return result
 
 
+def _compile(request: Request, progress: Progress) -> float:
+    """The decoder, here, so that one process fills the cache of this machine; the seconds are no decoding.
+
+    Not where other machines decode: each decoder there compiles at its first unit.
+    """
+    if request.decoding.decoder != "native" or request.config.run.cluster not in ("here", "local"):
+        return 0.0
+    began = time.monotonic()
+    progress.phase(COMPILING)
+    from pipeline.decode.beam import warm_up  # numba takes a second, and greedy runs need none
+
+    warm_up()
+    return time.monotonic() - began
+
+
 def _carried(
     run: Run, request: Request, pending: list[Unit], make_stages: MakeStages, progress: Progress
 ) -> Generator[Unit, None, None]:
     """Every pending unit, written, in the order they are done."""
-    config = request.config
+    config = request.effective
     if config.run.cluster == "here":
         progress.phase(request.doing)
         yield from in_process(make_stages(config, run, one_process(config)), pending)

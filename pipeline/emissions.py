@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.run import Run
 
 FOLDER = "emissions"
+AFRESH = "decode it into another directory, or afresh with --overwrite"
 LOWEST = np.finfo(np.float16).min
 
 SCHEMA = pa.schema(
@@ -69,26 +70,29 @@ class Keeping:
 class KeptUnits:
     """The load stage of `nightshift decode`: units of a run with the emissions that another has kept of them."""
 
-    def __init__(self, load: Callable[[Unit], Unit], source: "Run") -> None:
-        self._load, self._source = load, source
+    def __init__(self, load: Callable[[Unit], Unit], source: "Run", identity: str) -> None:
+        self._load, self._source, self._identity = load, source, identity
 
     def __call__(self, unit: Unit) -> Unit:
         unit = self._load(unit)
+        if self._source.identity() != self._identity:
+            raise UsageError(f"{self._source.folder.url} became another run while it was decoded; {AFRESH}")
         commit = self._source.commit_of(unit.id)
         before = {row.id: row for row in from_table(self._source.read_part(commit))}
         kept = read(self._source.folder, commit.emissions) if commit.emissions else {}
         for number, recording in enumerate(unit.recordings):
             if recording.status == "pending":
-                unit.recordings[number] = _taken_over(recording, before[recording.id], kept)
+                unit.recordings[number] = self._taken_over(recording, before.get(recording.id), kept)
         return unit
 
-
-def _taken_over(recording: Recording, before: Recording, kept: dict[str, Kept]) -> Recording:
-    """The recording as encode would have left it; one that failed then has failed now."""
-    if before.status == "failed":
-        return before
-    emissions, frame_s = kept[recording.id]
-    return replace(recording, emissions=emissions, frame_s=frame_s, duration_s=before.duration_s)
+    def _taken_over(self, recording: Recording, before: Recording | None, kept: dict[str, Kept]) -> Recording:
+        """The recording as encode would have left it; one that failed then has failed now."""
+        if before is not None and before.status == "failed":
+            return before
+        if before is None or recording.id not in kept:
+            raise UsageError(f"{self._source.folder.url} has kept no emissions of {recording.id}; {AFRESH}")
+        emissions, frame_s = kept[recording.id]
+        return replace(recording, emissions=emissions, frame_s=frame_s, duration_s=before.duration_s)
 
 
 def file_name(unit: int, attempt: int) -> str:
@@ -125,7 +129,10 @@ def read(run: Folder, stored: Stored) -> dict[str, Kept]:
     """The kept emissions of a unit by id; that they are those that were committed is checked."""
     data = run.sub(FOLDER).read(stored.name)
     if Stored.of(stored.name, data) != stored:
-        raise UsageError(f"{run.url}/{FOLDER}/{stored.name} has been damaged or changed since it was committed")
+        raise UsageError(
+            f"{run.url}/{FOLDER}/{stored.name} has been damaged or changed since it was committed: "
+            f"delete that file and finish the run, which does its unit again"
+        )
     table = pq.read_table(io.BytesIO(data)).combine_chunks()
     kept = {}
     for row in range(len(table)):

@@ -21,12 +21,12 @@ from pipeline.text.vocabulary import Vocabulary
 from pipeline.write import Writer
 
 
-def transcription(config: Config, run: Run, pools: Pools) -> list[Stage]:
+def transcription(config: Config, run: Run, pools: Pools, settled: DecodeSettings | None = None) -> list[Stage]:
     """A unit's id -> its part and its commit in the run directory."""
     model, keep = checkpoint_directory(config.encode.model), config.encode.keep_emissions
     model_hash, vocabulary = checkpoint_hash(model), Vocabulary.from_pretrained(model)
     encode = replace(config.encode, model=portable_name(config.encode.model), threads=pools.encode_threads)
-    decode = replace(settle(config.decode), threads=pools.decode_threads)
+    decode = replace(settled or settle(config.decode), threads=pools.decode_threads)
     return [
         Stage("read", partial(Reader, config.read, run.load), pools.tasks),  # manifest rows -> 16 kHz mono audio
         Stage("encode", partial(encoder, encode, model_hash), pools.encode),  # audio -> emissions: log-probs per frame
@@ -36,22 +36,22 @@ def transcription(config: Config, run: Run, pools: Pools) -> list[Stage]:
     ]
 
 
-def decoding(config: Config, kept: Run, run: Run, pools: Pools) -> list[Stage]:
+def decoding(settled: DecodeSettings, kept: Run, run: Run, pools: Pools) -> list[Stage]:
     """The same from the emissions that another run has kept."""
-    decode = replace(settle(config.decode), threads=pools.decode_threads)
+    decode = replace(settled, threads=pools.decode_threads)
     return [
-        Stage("load", partial(KeptUnits, run.load, kept), pools.tasks),  # manifest rows -> emissions
+        Stage("load", partial(KeptUnits, run.load, kept, kept.identity()), pools.tasks),  # manifest rows -> emissions
         Stage("decode", partial(decoder, decode, vocabulary_of(kept)), pools.decode),
         Stage("score", lambda: score, pools.tasks),
         Stage("write", partial(Writer, run), pools.tasks),
     ]
 
 
-def texts(config: Config) -> list[Stage]:
+def texts(config: Config, settled: DecodeSettings) -> list[Stage]:
     """A transcription without a run directory, in this process: recordings -> hypotheses."""
     pools = one_process(config)
     model = checkpoint_directory(config.encode.model)
-    vocabulary, decode = Vocabulary.from_pretrained(model), replace(settle(config.decode), threads=pools.decode_threads)
+    vocabulary, decode = Vocabulary.from_pretrained(model), replace(settled, threads=pools.decode_threads)
     return [
         Stage("read", partial(Reader, config.read, lambda unit: unit), pools.tasks),
         Stage("encode", partial(encoder, config.encode, checkpoint_hash(model)), pools.encode),

@@ -4,21 +4,24 @@ Says what the run will be and what it is made from; the driver does it. Knows no
 """
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from posixpath import basename
 from typing import Any
 
 import pipeline
 from pipeline import plan, store
 from pipeline import run as runs
 from pipeline.carry import Stage
-from pipeline.config import Config, ReadConfig
+from pipeline.config import Config, DecodeConfig, EncodeConfig, ReadConfig
 from pipeline.decode.fit import misfits
+from pipeline.decode.options import WEIGHTS
 from pipeline.decode.settings import DecodeSettings, settle, without_effect
 from pipeline.errors import UsageError
 from pipeline.manifest import Manifest, units_of
 from pipeline.models.locate import checkpoint_directory, checkpoint_hash
-from pipeline.read.entries import Source
+from pipeline.read.entries import Entry, Source
 from pipeline.read.sources import open_source
 from pipeline.resources import Pools
 from pipeline.run import Input, Run
@@ -37,7 +40,19 @@ class Request:
     overwrite: bool = False
     retry_failed: bool = False
 
-    doing = "transcribing"
+    finding = "listing the input"
+
+    @property
+    def doing(self) -> str:
+        return "transcribing"
+
+    def check(self) -> None:
+        """Refuse what must not even be looked at further."""
+
+    @property
+    def effective(self) -> Config:
+        """The configuration as this request takes it."""
+        return self.config
 
     @property
     def folder(self) -> Folder:
@@ -45,7 +60,7 @@ class Request:
 
     @cached_property
     def decoding(self) -> DecodeSettings:
-        return settle(self.config.decode)
+        return settle(self.effective.decode)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -61,25 +76,21 @@ class Request:
 
     def warnings(self) -> list[str]:
         """What is probably not meant."""
-        return [*without_effect(self.config.decode), *misfits(self.decoding, self.vocabulary)]
+        return doubts(self.effective.decode, self.decoding, self.vocabulary)
 
     def told(self) -> dict[str, Any]:
         """What run.json holds for those who read it later."""
         return {
-            "config": self.config.as_dict(),
+            "config": self.effective.as_dict(),
             "decoding": self.decoding.as_dict(),
             "vocabulary": runs.vocabulary_as_dict(self.vocabulary),
         }
 
-    def open_source(self) -> Source:
-        """The input, without the run directory where that lies in it."""
-        return open_source(self.source, self.config.read, leave_out=self.folder.path())
-
     def open(self) -> Input:
-        return Listing(self.open_source(), self.config.read)
+        return listing(self)
 
     def stages(self, config: Config, run: Run, pools: Pools) -> list[Stage]:
-        return plan.transcription(config, run, pools)
+        return plan.transcription(config, run, pools, self.decoding)
 
 
 @dataclass(frozen=True)
@@ -93,22 +104,50 @@ class Listing:
     def description(self) -> str:
         return self.source.description
 
+    def units(self) -> Iterator[list[Entry]]:
+        return units_of(self.source, self.config)
+
     def check(self) -> None:
-        deque(units_of(self.source, self.config), maxlen=0)
+        deque(self.units(), maxlen=0)
 
     def freeze(self, manifest: Manifest) -> int:
-        return manifest.write(units_of(self.source, self.config), self.source.schema)
+        return manifest.write(self.units(), self.source.schema)
+
+
+def listing(request: Request) -> Listing:
+    """The input of a transcription, without the run directory where that lies in it."""
+    config = request.config.read
+    return Listing(open_source(request.source, config, leave_out=request.folder.path()), config)
 
 
 @dataclass(frozen=True)
 class DecodeRequest(Request):
     """The emissions that the run `source` has kept, decoded again: without audio, models or a GPU."""
 
-    doing = "decoding"
+    finding = "reading the run's manifest"
+
+    @property
+    def doing(self) -> str:
+        return f"decoding ({described(self.decoding)})"
+
+    def check(self) -> None:
+        """That OUT and RUN have nothing in common: what --overwrite deletes would be what is decoded."""
+        kept, out = Folder(store.absolute(self.source)), self.folder
+        if store.overlap(kept.url, out.url) or _same_run(kept, out):
+            raise UsageError(
+                f"{out.url} is the run to be decoded again, holds it or lies in it ({kept.url}): "
+                f"give another directory for the new run"
+            )
 
     @cached_property
     def kept(self) -> Run:
         return run_with_emissions(self.source)
+
+    @cached_property
+    def effective(self) -> Config:
+        """What a configuration says of audio and encoders is a transcription's; it must not ask for a GPU here."""
+        decode = decoded_as(self.kept, self.config.decode)
+        return replace(self.config, read=ReadConfig(), encode=EncodeConfig(device="cpu"), decode=decode)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -119,17 +158,42 @@ class DecodeRequest(Request):
         return {
             "nightshift": pipeline.__version__,
             "input": kept.info()["settings"]["input"],
-            "emissions": f"of run {kept.fingerprint}",
+            "emissions": f"of run {kept.fingerprint} with run.json {kept.identity()}",
             **self.decoding.that_shape_results(),
         }
 
+    def warnings(self) -> list[str]:
+        return [*self._ignored(), *self._changed(), *super().warnings()]
+
+    def _ignored(self) -> list[str]:
+        names = [
+            f"{section}.{key.name}"
+            for section in ("read", "encode")
+            for key in fields(getattr(self.config, section))
+            if getattr(getattr(self.config, section), key.name) != key.default
+        ]
+        return [f"{', '.join(names)} without effect: decoding again reads no audio and encodes nothing"] * bool(names)
+
+    def _changed(self) -> list[str]:
+        if self.effective.decode.lm == self.config.decode.lm:
+            return []
+        then = [model["content"] for model in self.kept.info()["decoding"]["models"]]
+        if [model.content for model in self.decoding.models] == then:
+            return []
+        return [f"the language model of {self.kept.folder.url} has changed since that run"]
+
     def open(self) -> Input:
-        if self.kept.folder == self.folder:
-            raise UsageError(f"{self.folder.url} is the run to be decoded again: give another directory")
         return KeptRun(self.kept)
 
     def stages(self, config: Config, run: Run, pools: Pools) -> list[Stage]:
-        return plan.decoding(config, self.kept, run, pools)
+        return plan.decoding(self.decoding, self.kept, run, pools)
+
+
+def _same_run(one: Folder, other: Folder) -> bool:
+    """However they are reached: no two runs have the same run.json, which has the time in it."""
+    if not (one.exists(runs.RUN) and other.exists(runs.RUN)):
+        return False
+    return one.read(runs.RUN) == other.read(runs.RUN)
 
 
 @dataclass(frozen=True)
@@ -150,9 +214,39 @@ class KeptRun:
         return int(self.run.info()["num_doubled_ids"])
 
 
-def warnings(config: Config) -> list[str]:
-    """What is probably not meant, of a transcription without a run."""
-    return Request("", "", config).warnings()
+def doubts(config: DecodeConfig, settled: DecodeSettings, vocabulary: Vocabulary) -> list[str]:
+    """What is probably not meant of a decoding."""
+    return [*without_effect(config), *misfits(settled, vocabulary)]
+
+
+def described(settled: DecodeSettings) -> str:
+    """The decoder and its language models, in a few words."""
+    return ", ".join([settled.decoder, *(basename(m.directory or m.location) for m in settled.models)])
+
+
+def decoded_as(run: Run, config: DecodeConfig) -> DecodeConfig:
+    """With the decoder, the language models and the weights of a run, where neither of the first two is configured."""
+    if config.lm or config.decoder != "auto":
+        return config
+    there = run.info()["config"]["decode"]
+    weights = {name: there[name] for name in WEIGHTS if getattr(config, name) is None}
+    return replace(with_models_of(run, config), decoder=there["decoder"], **weights)
+
+
+def with_models_of(run: Run, config: DecodeConfig) -> DecodeConfig:
+    """With the language models that a run was decoded with, where none is configured."""
+    info = run.info()
+    models = info["decoding"]["models"]
+    if config.lm or not models:
+        return config
+    shares = tuple(model["weights"]["share"] for model in models)
+    unigrams = models[0]["unigrams"] if info["config"]["decode"]["unigrams"] else None  # by its absolute path
+    return replace(
+        config,
+        lm=tuple(model["directory"] or model["location"] for model in models),
+        lm_shares=shares if len(set(shares)) > 1 else (),
+        unigrams=config.unigrams or unigrams,
+    )
 
 
 def run_with_emissions(url: str) -> Run:

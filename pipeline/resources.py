@@ -42,7 +42,7 @@ class Pools:
     encode: Pool
     decode: Pool
     encode_threads: int | None  # None: as torch sees fit
-    decode_threads: int | None = None  # None: all CPUs of the node
+    decode_threads: int | None = None  # None: all CPUs that the decoder finds on its node
 
 
 def this_machine(cpus: int | None = None) -> Node:
@@ -92,11 +92,17 @@ def _decoders(config: Config, nodes: list[Node]) -> tuple[int, float]:
 
 
 def _decode_threads(config: Config, nodes: list[Node]) -> int | None:
-    """All CPUs of the node, shared out where there are more decoders than nodes."""
-    actors = config.decode.actors
-    if config.decode.threads is None and actors is not None and actors > len(nodes):
+    """The CPUs that Ray has of the node, shared out where there are more decoders than nodes.
+
+    None, what the decoder finds on its node, only where nodes differ: a pool's actors are all made alike.
+    """
+    if config.decode.threads is not None:
+        return config.decode.threads
+    actors, _ = _decoders(config, nodes)
+    if actors > len(nodes):
         return max(1, sum(node.cpus for node in nodes) // actors)
-    return config.decode.threads
+    cpus = {node.cpus for node in nodes}
+    return cpus.pop() if len(cpus) == 1 else None
 
 
 def _cpu_encoders(config: Config, nodes: list[Node]) -> tuple[int, int]:

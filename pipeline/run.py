@@ -61,6 +61,10 @@ class Run:
     def info(self) -> dict[str, Any]:
         return dict(json.loads(self.folder.read(RUN)))
 
+    def identity(self) -> str:
+        """Another one for every run that was ever started, even of the same settings in the same place."""
+        return hashlib.sha256(self.folder.read(RUN)).hexdigest()[:16]
+
     def load(self, unit: Unit) -> Unit:
         """A unit's recordings from the manifest; on another attempt, with what is finished taken from its part."""
         if unit.recordings:

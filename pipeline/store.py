@@ -7,6 +7,7 @@ credentials in it is refused.
 import contextlib
 import functools
 import os
+import posixpath
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,20 @@ def absolute(url: str) -> str:
     """The same place, whatever the working directory."""
     files, path = locate(url)
     return path if is_local(files) else files.unstrip_protocol(path)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two URLs are one place or one lies inside the other, however they are spelt."""
+    first, second = _real(one), _real(other)
+    return first[: len(second)] == second or second[: len(first)] == first
+
+
+def _real(url: str) -> list[str]:
+    """The steps to a place: its store, then folder by folder, without `..`, and on a local disk without links."""
+    files, path = locate(url)
+    path = os.path.realpath(path) if is_local(files) else posixpath.normpath(path)
+    kind = files.protocol if isinstance(files.protocol, str) else files.protocol[0]
+    return [kind, *(step for step in path.split("/") if step)]
 
 
 def is_local(files: Any) -> bool:

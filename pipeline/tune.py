@@ -22,6 +22,7 @@ from pipeline.records import FloatArray
 from pipeline.run import Run, vocabulary_of
 from pipeline.score import count_words
 
+LEAST = 4  # recordings, two in each half: of a single one an interval would have no width
 MAX_CLIMBS = 5  # steps away from the grid
 MAX_UNITS = 256  # that the sample is drawn from: 40 hours where they last ten minutes
 
@@ -47,15 +48,16 @@ class Setting:
     @property
     def effort(self) -> tuple[float, ...]:
         """Orders settings by how much they search."""
-        return (self.beam_width, -self.beam_prune_logp, -self.token_min_logp, self.alpha, self.beta)
+        return (self.beam_width, -self.beam_prune_logp, -self.token_min_logp)
 
 
 @dataclass(frozen=True)
 class Plan:
     """Which settings are tried.
 
-    The weights on a grid, beyond it where the best lies at its edge, and closer around the best; then widths with the
-    best; then the weights closer once more, because what a narrow search lost, beta had to make up for.
+    First what is configured, so that nothing worse is chosen. The weights on a grid, beyond it where the best lies at
+    its edge, and closer around the best; then widths with the best; then the weights closer once more, because what a
+    narrow search lost, beta had to make up for.
     """
 
     alphas: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9, 1.2, 1.5)
@@ -97,6 +99,11 @@ class Tuned:
         """How much lower the choice's rate is: an interval that holds zero is no gain."""
         return bootstrap(self.before.errors - self.after.errors, self.before.words)
 
+    @property
+    def is_better(self) -> bool:
+        """Whether the half that tells can tell that the choice makes fewer errors than what was configured."""
+        return self.gain.low > 0
+
 
 def sample(run: Run, num_recordings: int, seed: int) -> list[Heard]:
     """Some recordings with a reference, drawn at random, in random order."""
@@ -108,8 +115,10 @@ def sample(run: Run, num_recordings: int, seed: int) -> list[Heard]:
         for row in table.to_pylist():
             if row["status"] == "ok" and row["reference"] is not None:
                 listed.append((unit, row["id"], row["duration_s"], row["reference"]))
-    if len(listed) < 2 or not any(reference.split() for *_, reference in listed):
-        raise UsageError(f"{run.folder.url}: tuning needs recordings with references, and has found {len(listed)}")
+    if len(listed) < LEAST:
+        raise UsageError(
+            f"{run.folder.url}: tuning needs recordings with references, {LEAST} or more, and has found {len(listed)}"
+        )
     drawn = [listed[place] for place in rng.permutation(len(listed))[:num_recordings]]
     kept: dict[tuple[int, str], FloatArray] = {}
     for unit in {unit for unit, *_ in drawn}:
@@ -126,9 +135,14 @@ def tune(run: Run, settings: DecodeSettings, heard: list[Heard], plan: Plan, tol
     """Try the plan's settings. `told` hears what is being tried."""
     from pipeline.decode.backends import native_search
 
-    bench = _Bench(native_search(settings, Alphabet.of(vocabulary_of(run))), settings)
     half = (len(heard) + 1) // 2
     choosing, telling = heard[:half], heard[half:]
+    if not all(any(one.reference.split() for one in part) for part in (choosing, telling)):
+        raise UsageError(
+            f"{run.folder.url}: half of the {len(heard):,} recordings drawn have no word in any reference: "
+            "draw more (--num-recordings) or others (--seed)"
+        )
+    bench = _Bench(native_search(settings, Alphabet.of(vocabulary_of(run))), settings)
     configured = _configured(settings)
     trials: dict[Setting, Trial] = {}
 
@@ -139,6 +153,7 @@ def tune(run: Run, settings: DecodeSettings, heard: list[Heard], plan: Plan, tol
             trials[setting] = bench.run(setting, choosing)
 
     grid = [dataclasses.replace(configured, alpha=a, beta=b) for a, b in itertools.product(plan.alphas, plan.betas)]
+    try_all([configured], "what is configured")
     try_all(grid, "alpha and beta")
     steps = [_step(plan.alphas), _step(plan.betas)]
 
@@ -154,17 +169,18 @@ def tune(run: Run, settings: DecodeSettings, heard: list[Heard], plan: Plan, tol
 
     climb(steps, "alpha and beta around the best")
     for halving in range(1, plan.refinements + 1):
-        climb([step / 2**halving for step in steps], "alpha and beta, closer")
+        climb([step * 0.5**halving for step in steps], "alpha and beta, closer")
     try_all(_wider(best(), plan), "beam width and pruning")
-    climb([step / 2**plan.refinements for step in steps], "alpha and beta once more")
+    climb([step * 0.5**plan.refinements for step in steps], "alpha and beta once more")
     chosen = best()
     told("the other half of the recordings")
+    before = bench.run(configured, telling)
     return Tuned(
-        trials=sorted(trials.values(), key=lambda trial: (trial.rate, trial.setting.effort)),
+        trials=sorted(trials.values(), key=_merit),
         grid=[trials[setting] for setting in grid],
         chosen=chosen,
-        before=bench.run(configured, telling),
-        after=bench.run(chosen, telling),
+        before=before,
+        after=before if chosen == configured else bench.run(chosen, telling),
     )
 
 
@@ -211,12 +227,19 @@ def _configured(settings: DecodeSettings) -> Setting:
 
 
 def _best(trials: Collection[Trial], min_speed: float) -> Trial:
-    """The fewest errors of those that are fast enough; of equals the one that searches least."""
+    """The fewest errors of those that are fast enough; of equals the one that searches least, then the first.
+
+    What is configured is the first of all.
+    """
     fast_enough = [trial for trial in trials if trial.speed >= min_speed]
     if not fast_enough:
         fastest = max(trial.speed for trial in trials)
         raise UsageError(f"no setting reaches {min_speed:,.0f} times real time on a core; the fastest {fastest:,.0f}")
-    return min(fast_enough, key=lambda trial: (trial.errors.sum(), trial.setting.effort))
+    return min(fast_enough, key=_merit)
+
+
+def _merit(trial: Trial) -> tuple[float, ...]:
+    return (float(trial.errors.sum()), *trial.setting.effort)
 
 
 def _step(values: tuple[float, ...]) -> float:

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -46,7 +47,12 @@ def lm(tmp_path_factory) -> Path:
 
 
 def config_of(*overrides: str) -> configuration.Config:
-    return configuration.load(None, ["read.unit_s=10", "run.address=here", *overrides])
+    return configuration.load(None, ["run.address=here", *overrides])
+
+
+def request_of(sample: Path, out: Path, *overrides: str, **options: bool) -> Request:
+    keys = ["read.unit_s=10", f'encode.model="{sample / "model"}"', *overrides]
+    return Request(str(sample / "corpus/manifest.jsonl"), str(out), config_of(*keys), **options)
 
 
 def run(request: Request, **how):
@@ -62,8 +68,7 @@ def rows(out: Path) -> list[dict[str, object]]:
 def transcribed(sample, lm, tmp_path_factory) -> Path:
     """A run with a language model that has kept its emissions. Not to be written to."""
     out = tmp_path_factory.mktemp("runs") / "kept"
-    keys = [f'encode.model="{sample / "model"}"', f'decode.lm="{lm}"', "encode.keep_emissions=true"]
-    run(Request(str(sample / "corpus/manifest.jsonl"), str(out), config_of(*keys)))
+    run(request_of(sample, out, f'decode.lm="{lm}"', "encode.keep_emissions=true"))
     return out
 
 
@@ -88,9 +93,8 @@ def test_decoding_again_through_ray_gives_the_rows_of_the_run_itself(transcribed
 
 
 def test_other_settings_give_what_a_run_with_them_would_have_given(transcribed, sample, lm, tmp_path):
-    run(again(transcribed, tmp_path / "greedy"))
-    keys = [f'encode.model="{sample / "model"}"', "encode.keep_emissions=true"]
-    run(Request(str(sample / "corpus/manifest.jsonl"), str(tmp_path / "direct"), config_of(*keys)))
+    run(again(transcribed, tmp_path / "greedy", "decode.decoder=greedy"))
+    run(request_of(sample, tmp_path / "direct", "encode.keep_emissions=true"))
     assert rows(tmp_path / "greedy") == rows(tmp_path / "direct")
     assert [row["text"] for row in rows(tmp_path / "greedy")] != [row["text"] for row in rows(transcribed)]
 
@@ -162,7 +166,7 @@ def test_a_recording_that_kills_its_decoder_is_a_row_and_the_rest_are_done(trans
     request = again(transcribed, tmp_path / "out", "run.address=local")
 
     def with_a_killer(config, run, pools) -> list[Stage]:
-        load, decode, *rest = decoding(config, run_with_emissions(str(transcribed)), run, pools)
+        load, decode, *rest = decoding(request.decoding, run_with_emissions(str(transcribed)), run, pools)
         return [load, Stage("deadly", partial(Deadly, "003.ogg", tmp_path), decode.pool), decode, *rest]
 
     assert run(request, make_stages=with_a_killer).complete
@@ -207,14 +211,15 @@ def test_another_language_model_is_another_run_and_a_copy_is_not(transcribed, lm
     told = refusal(again(transcribed, tmp_path / "out", f'decode.lm="{lm}"', "decode.alpha=0.6"))
     assert "is another run (decode.alpha: 0.5 -> 0.6)" in told
     run(again(transcribed, tmp_path / "out", f'decode.lm="{lm}"', "decode.alpha=0.5", "decode.threads=1"))
-    assert "decode.decoder: native -> greedy" in refusal(again(transcribed, tmp_path / "out"))
+    greedy = again(transcribed, tmp_path / "out", "decode.decoder=greedy")
+    assert "decode.decoder: native -> greedy" in refusal(greedy)
 
 
 def test_a_greedy_run_does_not_depend_on_what_greedy_does_not_use(transcribed, tmp_path, capsys):
-    run(again(transcribed, tmp_path / "out"))
-    run(again(transcribed, tmp_path / "out", "decode.beam_width=7", "decode.alpha=1"))
+    run(again(transcribed, tmp_path / "out", "decode.decoder=greedy"))
+    run(again(transcribed, tmp_path / "out", "decode.decoder=greedy", "decode.beam_width=7", "decode.alpha=1"))
     told = " ".join(capsys.readouterr().err.split())
-    assert "warning: decode.alpha, decode.beam_width without effect: decoding is greedy, as there is no" in told
+    assert "warning: decode.alpha, decode.beam_width without effect: decoding is greedy" in told
 
 
 def test_a_decoder_directory_brings_its_weights_and_the_user_has_the_last_word(transcribed, lm, tmp_path):
@@ -258,7 +263,6 @@ def test_what_cannot_be_decoded_again_is_told(kept, sample, lm, tmp_path, monkey
     assert "has kept no emissions; transcribe with --keep-emissions" in refusal(
         again(tmp_path / "once", tmp_path / "out")
     )
-    assert "is the run to be decoded again" in refusal(again(kept, kept, overwrite=True))
     assert "no such file" in refusal(again(kept, tmp_path / "out", 'decode.lm="/gone.arpa"'))
     missing = refusal(again(kept, tmp_path / "out", f'decode.lm="{lm}"', 'decode.hotwords="/gone.txt"'))
     assert missing == "decode.hotwords = /gone.txt: No such file or directory"
@@ -275,35 +279,170 @@ def test_what_cannot_be_decoded_again_is_told(kept, sample, lm, tmp_path, monkey
     assert not (tmp_path / "out").exists()
 
 
-def test_damaged_emissions_stop_the_run_and_do_not_become_texts(kept, tmp_path):
+def test_damaged_emissions_stop_the_run_and_do_not_become_texts(transcribed, kept, sample, lm, tmp_path):
     path = next((kept / "emissions").glob("*000000*"))
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
-    assert "has been damaged or changed since it was committed" in refusal(again(kept, tmp_path / "out"))
+    told = refusal(again(kept, tmp_path / "out"))
+    assert "has been damaged or changed since it was committed: delete that file and finish the run" in told
+    path.unlink()
+    assert "1 of its 6 units are not done; finish the run first" in refusal(again(kept, tmp_path / "out"))
+    run(request_of(sample, kept, f'decode.lm="{lm}"', "encode.keep_emissions=true"))
+    run(again(kept, tmp_path / "out"))
+    assert rows(tmp_path / "out") == rows(kept) == rows(transcribed)
     path.write_bytes(b"")
     assert "1 of its 6 units are not done" in refusal(again(kept, tmp_path / "out"))
+
+
+# ---- what --overwrite would have deleted
+
+
+def tree_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+SPELLINGS = """
+{kept} {kept}/ {kept}/. {up}/./kept {kept}/../kept {up}/link {up}/link/../kept {up}/loop/loop/kept link kept ./kept
+file://{kept} local://{kept} {kept}/data {kept}/new/run link/data {up} {up}/ . loop {copy}
+""".split()
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize(
+    "spelling",
+    SPELLINGS,
+)
+def test_no_spelling_of_the_run_is_taken_for_another_place(kept, tmp_path, monkeypatch, spelling, overwrite):
+    (tmp_path / "link").symlink_to(kept)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    copy = shutil.copytree(kept, tmp_path.with_name(f"{tmp_path.name}-copy"))
+    (tmp_path / "run.json").write_text("{}")  # so that --overwrite takes what is above for a run of its own
+    monkeypatch.chdir(tmp_path)
+    before = tree_of(kept), tree_of(copy)
+    out = spelling.format(kept=kept, up=tmp_path, copy=copy)
+    told = refusal(DecodeRequest(str(kept), out, config_of("read.limit=1"), overwrite))
+    assert "is the run to be decoded again" in told and "give another directory" in told
+    assert "is the run to be decoded again" in refusal(DecodeRequest(out, str(kept), config_of(), overwrite))
+    assert (tree_of(kept), tree_of(copy)) == before
+
+
+def test_a_run_with_nearly_the_same_name_is_another_place(kept):
+    run(again(kept, kept.with_name("kept2")))
+    run(again(kept, kept.with_name("kept2"), overwrite=True))
+    assert rows(kept.with_name("kept2")) == rows(kept)
+
+
+# ---- what is decoded, and as what
+
+
+def test_a_run_that_was_made_anew_is_not_mixed_with_what_was_decoded_of_the_old_one(
+    sample, transcribed, kept, tmp_path
+):
+    run(again(kept, tmp_path / "out"))
+    before, half = rows(tmp_path / "out"), sorted((tmp_path / "out/commits").iterdir())[:3]
+    for path in half:
+        path.unlink()
+    (kept / "summary.json").unlink()
+    run(
+        request_of(
+            sample,
+            kept,
+            f'decode.lm="{find(str(kept)).info()["config"]["decode"]["lm"][0]}"',
+            "encode.keep_emissions=true",
+            overwrite=True,
+        )
+    )
+    assert find(str(kept)).fingerprint == find(str(transcribed)).fingerprint
+    assert "is another run (emissions: of run" in refusal(again(kept, tmp_path / "out"))
+    run(again(kept, tmp_path / "out", overwrite=True))
+    assert rows(tmp_path / "out") == before
+
+
+def test_a_run_that_is_made_anew_while_it_is_decoded_stops_that(kept, tmp_path):
+    request = again(kept, tmp_path / "out")
+
+    def late(config, run, pools) -> list[Stage]:
+        stages = request.stages(config, run, pools)
+        info = json.loads((kept / "run.json").read_text())
+        (kept / "run.json").write_text(json.dumps(info | {"created_at": 0}))
+        return stages
+
+    with pytest.raises(UsageError, match="became another run while it was decoded"):
+        run(request, make_stages=late)
+
+
+def test_a_recording_that_the_run_does_not_have_is_told(kept, tmp_path):
+    commit = find(str(kept)).commit_of(0)
+    stored = find(str(kept)).write_emissions(commit.emissions.name, to_bytes([], {}))
+    (kept / "commits/000000.json").write_bytes(dataclasses.replace(commit, emissions=stored).to_json())
+    assert "has kept no emissions of " in refusal(again(kept, tmp_path / "out"))
+
+
+def test_what_is_not_said_is_as_the_run_had_it(transcribed, kept, sample, lm, tmp_path):
+    taken = again(transcribed, tmp_path / "out").decoding
+    assert taken == again(transcribed, tmp_path / "out", f'decode.lm="{lm}"').decoding
+    assert again(transcribed, tmp_path / "out").warnings() == []
+    words = tmp_path / "words.txt"
+    words.write_text("\n".join(WORDS))
+    keys = [f'decode.lm=["{lm}", "{lm}"]', "decode.lm_shares=[1, 3]", f'decode.unigrams="{words}"', "decode.alpha=0.75"]
+    run(request_of(sample, kept, *keys, "encode.keep_emissions=true", overwrite=True))
+    asked = again(kept, tmp_path / "out", "decode.beta=0.5")
+    assert asked.decoding == again(kept, tmp_path / "out", *keys, "decode.beta=0.5").decoding
+    assert [model.weights.share for model in asked.decoding.models] == [1, 3]
+    assert again(kept, tmp_path / "out", f'decode.lm="{lm}"').decoding.models[0].weights.alpha == 0.5
+    assert again(kept, tmp_path / "out", "decode.decoder=native").decoding.models == ()
+    run(again(kept, tmp_path / "greedy", "decode.decoder=greedy"))
+
+
+def test_a_language_model_that_changed_since_the_run_is_told(sample, tmp_path):
+    mine = tmp_path / "mine.arpa"
+    mine.write_text(arpa())
+    run(request_of(sample, tmp_path / "run", f'decode.lm="{mine}"', "encode.keep_emissions=true", "read.limit=1"))
+    mine.write_text(arpa(log10=-1.25))
+    (told,) = again(tmp_path / "run", tmp_path / "out").warnings()
+    assert "has changed since that run" in told
+
+
+def test_settings_of_what_is_not_done_again_are_told(transcribed, tmp_path):
+    (told,) = again(transcribed, tmp_path / "out", "read.limit=3", "encode.device=cuda").warnings()
+    assert told.startswith("read.limit, encode.device without effect")
+
+
+def test_commits_from_before_emissions_were_kept_still_count(kept, tmp_path):
+    for path in (kept / "commits").iterdir():
+        values = json.loads(path.read_text())
+        del values["emissions"]
+        path.write_text(json.dumps(values))
+    assert len(find(str(kept)).commits()) == 6
+    assert "has kept no emissions" in refusal(again(kept, tmp_path / "out"))
+
+
+def test_compiling_is_shown_and_is_no_decoding(transcribed, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("pipeline.decode.beam.warm_up", lambda search=None: time.sleep(0.0 if search else 1.5))
+    began = time.monotonic()
+    result = run(again(transcribed, tmp_path / "out"))
+    assert result.session.wall_s <= time.monotonic() - began - 1.5
+    assert "compiling the decoder (once per machine, about half a minute)" in capsys.readouterr().err
 
 
 # ---- kept exactly once
 
 
 def test_emissions_without_a_commit_are_swept_and_overwrite_removes_all(kept, sample, lm, tmp_path):
-    keys = [f'encode.model="{sample / "model"}"', f'decode.lm="{lm}"', "encode.keep_emissions=true"]
-    request = Request(str(sample / "corpus/manifest.jsonl"), str(kept), config_of(*keys))
+    request = request_of(sample, kept, f'decode.lm="{lm}"', "encode.keep_emissions=true")
     before = {path.name: path.read_bytes() for path in (kept / "emissions").iterdir()}
     (kept / "emissions/emissions-000007.parquet").write_bytes(b"of a writer that was killed")
     (kept / "emissions/.emissions-000001.parquet.ab.tmp").write_bytes(b"half")
     (kept / "commits/000001.json").unlink()
     run(request)
     assert {path.name: path.read_bytes() for path in (kept / "emissions").iterdir()} == before
-    greedy = [f'encode.model="{sample / "model"}"']
-    run(Request(str(sample / "corpus/manifest.jsonl"), str(kept), config_of(*greedy), overwrite=True))
+    run(request_of(sample, kept, overwrite=True))
     assert not (kept / "emissions").exists()
 
 
 def test_a_retry_keeps_the_emissions_of_what_was_finished(sample, tmp_path):
     corpus = tmp_path / "corpus"
     shutil.copytree(sample / "corpus", corpus)
-    keys = [f'encode.model="{sample / "model"}"', "encode.keep_emissions=true"]
+    keys = ["read.unit_s=10", f'encode.model="{sample / "model"}"', "encode.keep_emissions=true"]
     request = Request(str(corpus / "manifest.jsonl"), str(tmp_path / "run"), config_of(*keys))
     run(request)
     run(again(tmp_path / "run", tmp_path / "out"))

@@ -52,7 +52,13 @@ def test_every_gpu_gets_an_encoder():
     pools = plan_pools(configuration.load(), [Node(16, 4), Node(16, 4), Node(32, 0)])
     assert (pools.encode.actors, pools.encode.gpus) == (8, 1.0)
     assert pools.decode.actors == 3
-    assert pools.decode_threads is None  # as many as its node has CPUs
+    assert pools.decode_threads is None  # as many as its node has CPUs: they differ
+
+
+@pytest.mark.parametrize("nodes", [[Node(3, 0)], [Node(3, 1), Node(3, 0)]])
+def test_decoders_take_the_cpus_that_ray_has_and_not_those_of_the_machine(nodes):
+    assert plan_pools(configuration.load(), nodes).decode_threads == 3
+    assert plan_pools(configuration.load(None, ["decode.decoder=kenlm"]), nodes).decode_threads == 1
 
 
 def test_decoders_share_a_node_and_those_in_python_are_one_a_cpu():

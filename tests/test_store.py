@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.store import Folder, absolute, locate
+from pipeline.store import Folder, absolute, locate, overlap
 
 OLD, NEW = b"old" * 1_000_000, b"new" * 1_000_000  # large enough to be killed in the middle of
 
@@ -138,3 +138,20 @@ def test_a_protocol_nobody_speaks_is_named(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         locate(url)
     assert str(caught.value).startswith(f"{url}: ")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("s3://bucket/run", "s3://bucket/run/", True),
+        ("s3://bucket/run", "s3a://bucket/run/new", True),
+        ("s3://bucket/run", "s3://bucket/run2", False),
+        ("s3://bucket/run", "s3://other/run", False),
+        ("s3://bucket/a/../run", "s3://bucket/run", True),
+        ("memory://run", "memory:///run/", True),
+        ("memory://run", "/run", False),
+        ("/a/run", "file:///a", True),
+    ],
+)
+def test_places_that_overlap(one, other, same):
+    assert overlap(one, other) is overlap(other, one) is same

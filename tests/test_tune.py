@@ -1,6 +1,7 @@
 """Tuning on emissions made so that only the language model can tell: it must find that, and say no more than is so."""
 
 import json
+import math
 import re
 import tomllib
 from xml.etree import ElementTree
@@ -8,9 +9,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from jobs import tune as job
 from jobs.__main__ import main
 from pipeline import config as configuration
 from pipeline import run as runs
+from pipeline.decode.fit import misfits
+from pipeline.decode.settings import settle
 from pipeline.errors import UsageError
 from pipeline.heatmap import heat_map
 from pipeline.manifest import units_of
@@ -19,7 +23,7 @@ from pipeline.request import run_with_emissions
 from pipeline.run import find
 from pipeline.store import Folder
 from pipeline.text.vocabulary import Vocabulary
-from pipeline.tune import sample
+from pipeline.tune import LEAST, Setting, Trial, Tuned, sample
 from pipeline.unit import Unit
 from pipeline.write import Writer
 
@@ -95,8 +99,13 @@ def made(tmp_path_factory):
     """A run with kept emissions and references, and a language model."""
     folder = tmp_path_factory.mktemp("tune")
     (folder / "lm.arpa").write_text(ARPA)
-    told = {"vocabulary": runs.vocabulary_as_dict(VOCABULARY), "decoding": {"models": []}}
-    run = runs.prepare(Folder(str(folder / "run")), {"input": "made"}, Made(), told)
+    make_run(folder / "run", {"models": []})
+    return folder
+
+
+def make_run(folder, decoding):
+    told = {"vocabulary": runs.vocabulary_as_dict(VOCABULARY), "decoding": decoding}
+    run = runs.prepare(Folder(str(folder)), {"input": "made"}, Made(), told)
     rng = np.random.default_rng(0)
     for info in run.manifest.units():
         unit = run.load(Unit(info.id))
@@ -104,7 +113,6 @@ def made(tmp_path_factory):
             recording.emissions, recording.frame_s = emissions_of(recording.reference, rng), 0.02
             recording.duration_s, recording.text = 1.0, "?"
         Writer(run, keep_emissions=True)(unit)
-    return folder
 
 
 GRID = ["--alphas", "0,0.4,0.8", "--betas=0,1", "--beam-widths", "4,16", "--prunings=-10:-5"]
@@ -113,8 +121,10 @@ GRID = ["--alphas", "0,0.4,0.8", "--betas=0,1", "--beam-widths", "4,16", "--prun
 def test_the_language_model_is_found_to_help(made, capsys):
     arguments = ["tune", str(made / "run"), "--lm", str(made / "lm.arpa"), *GRID]
     out, plot = made / "tuned.toml", made / "map.svg"
-    assert main([*arguments, "--out", str(out), "--plot", str(plot)]) == 0
+    # Without `--set` the configured weights do as well, and there is nothing to find.
+    assert main([*arguments, "--set", "decode.alpha=0", "--out", str(out), "--plot", str(plot)]) == 0
     printed = capsys.readouterr()
+    assert "no better than what is configured" not in printed.out
     assert tomllib.loads(printed.out) == tomllib.loads(out.read_text())
     tuned = configuration.load(str(out)).decode
     assert tuned.alpha > 0 and tuned.beam_width in (4, 16) and tuned.lm == (str(made / "lm.arpa"),)
@@ -146,6 +156,88 @@ def test_json_tells_every_setting_and_a_seed_repeats(made, capsys):
     assert all(low <= trial["wer"] <= high for trial in trials for low, high in [trial["interval"]])
 
 
+def test_what_is_configured_is_tried_and_kept_where_nothing_is_better(made, capsys):
+    arguments = ["tune", str(made / "run"), "--lm", str(made / "lm.arpa"), "--refinements", "0"]
+    # The grid is bad on purpose, and so far away that no climb comes back from it.
+    bad = ["--alphas", "0", "--betas=-90", "--beam-widths", "4", "--prunings=-1:-1"]
+    assert main([*arguments, *bad, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    configured = {name: result["before"][name] for name in result["chosen"]}
+    assert configured["alpha"] == 0.5 and configured["beam_width"] == 100
+    assert any(configured.items() <= trial.items() for trial in result["trials"])
+    assert result["after"]["wer"] <= result["before"]["wer"] == 0.0
+    assert result["is_better"] is False
+    assert main([*arguments, *bad]) == 0
+    told = "# no better than what is configured, as far as 20 recordings can tell: keep it"
+    assert told in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "speed", "told"),
+    [
+        ([2] * 10, [1] * 10, 1.0, None),
+        ([1] * 10, [1] * 10, 1.0, "as far as 10 recordings can tell: keep it"),
+        ([1] * 10, [2] * 10, 1.0, "as far as 10 recordings can tell: keep it"),
+        ([0, 0, 0, 0, 0, 0, 0, 2, 2, 2], [0, 0, 0, 0, 0, 0, 2, 2, 1, 0], 1.0, "can tell: keep it"),
+        ([1] * 10, [1] * 10, 0.5, "can tell: but that is slower than --min-speed"),
+    ],
+)
+def test_a_gain_that_may_be_none_is_told_as_none(before, after, speed, told):
+    setting = Setting(100, -10.0, -5.0, 0.5, 1.5)
+    words = np.full(10, 5)
+    old, new = Trial(setting, np.array(before), words, speed), Trial(setting, np.array(after), words, 1.0)
+    lines = [line for line in job._report(Tuned([new], [new], setting, old, new), 0.8) if "no better" in line]
+    assert (told is None) == (not lines) and all(told in line for line in lines)
+
+
+def test_the_printed_settings_hold_in_every_working_directory(made, monkeypatch, capsys):
+    monkeypatch.chdir(made)
+    (made / "words.txt").write_text("AB\nAC\nDE\nED\n")
+    words = ["--set", "decode.unigrams=words.txt", "--set", "decode.hotwords=words.txt"]
+    # An infinity is written otherwise in TOML than in JSON.
+    width = ["--beam-widths", "4", "--set", "decode.beam_prune_logp=-inf", "--set", "decode.lm_shares=[1.0]"]
+    assert main(["tune", "run", "--lm", "lm.arpa", *GRID, *words, *width]) == 0
+    told = tomllib.loads(capsys.readouterr().out)["decode"]
+    assert told["lm"] == [str(made / "lm.arpa")]
+    assert told["unigrams"] == told["hotwords"] == str(made / "words.txt")
+
+
+def test_a_literal_is_toml():
+    for value in (-math.inf, 1e-7, 0.5, 3, True, 'a "b"', ("x", "y"), (0.25, 0.75)):
+        read = tomllib.loads(f"value = {job._literal(value)}")["value"]
+        assert read == (list(value) if isinstance(value, tuple) else value)
+
+
+def test_the_language_model_of_the_run_is_taken_and_must_still_be_that(made, tmp_path, capsys):
+    lm, words = tmp_path / "lm.arpa", tmp_path / "words.txt"
+    lm.write_text(ARPA)
+    words.write_text("AB\nAC\nDE\nED\n")
+    decoding = settle(configuration.DecodeConfig(lm=(str(lm),), unigrams=str(words)))
+    make_run(tmp_path / "run", decoding.as_dict())
+    arguments = ["tune", str(tmp_path / "run"), *GRID]
+    assert main(arguments) == 0
+    told = tomllib.loads(capsys.readouterr().out)["decode"]
+    assert told["lm"] == [str(lm)] and told["unigrams"] == str(words)
+    words.write_text("AB\nAC\nDE\n")
+    assert main(arguments) == 2
+    assert f"{words} is no longer what {tmp_path / 'run'} was decoded with" in capsys.readouterr().err
+    assert main([*arguments, "--set", f"decode.unigrams={words}"]) == 0
+    lm.write_text(ARPA.replace("-0.1\tDE AB", "-0.3\tDE AB"))
+    capsys.readouterr()
+    assert main(arguments) == 2
+    assert f"{lm} is no longer what {tmp_path / 'run'} was decoded with" in capsys.readouterr().err
+    assert main([*arguments, "--lm", str(lm)]) == 0
+
+
+def test_a_language_model_that_does_not_fit_is_warned_of_as_decode_does(made, tmp_path, capsys):
+    lm = tmp_path / "lower.arpa"
+    lm.write_text("".join(line if line[:1] in "\\n" else line.lower() for line in ARPA.splitlines(keepends=True)))
+    settings = settle(configuration.DecodeConfig(lm=(str(lm),)))
+    (warning,) = misfits(settings, VOCABULARY)
+    assert main(["tune", str(made / "run"), "--lm", str(lm), *GRID]) == 0
+    assert f"nightshift: warning: {warning}" in capsys.readouterr().err
+
+
 def test_the_sample_is_drawn_from_all_units_and_without_repetition(made):
     run = run_with_emissions(str(made / "run"))
     assert len(sample(run, 1000, 0)) == NUM_RECORDINGS
@@ -172,6 +264,62 @@ def test_what_cannot_be_tuned_is_told(made, capsys, arguments, told):
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--out", "--plot"])
+def test_a_target_that_cannot_be_written_is_told_before_the_search(made, capsys, monkeypatch, flag):
+    monkeypatch.setattr("pipeline.tune.tune", lambda *_: pytest.fail("searched"))
+    arguments = ["tune", str(made / "run"), "--lm", str(made / "lm.arpa"), flag]
+    assert main([*arguments, str(made / "gone/x")]) == 2
+    assert f"{flag} {made}/gone/x: there is no folder {made}/gone" in capsys.readouterr().err
+    assert main([*arguments, str(made)]) == 2
+    assert f"{flag} {made} is a folder" in capsys.readouterr().err
+
+
+def test_the_result_is_printed_even_if_it_cannot_be_written(made, capsys):
+    arguments = ["tune", str(made / "run"), "--lm", str(made / "lm.arpa"), *GRID, "--out", "/dev/full"]
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert "/dev/full" in printed.err or "No space left" in printed.err
+    assert tomllib.loads(printed.out)["decode"]["decoder"] == "native"
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--num-recordings=1", "'1' is no whole number from 4 on"),
+        ("--num-recordings=0", "'0' is no whole number from 4 on"),
+        ("--num-recordings=-3", "'-3' is no whole number from 4 on"),
+        ("--num-recordings=many", "'many' is no whole number from 4 on"),
+        ("--seed=-1", "'-1' is no whole number from 0 on"),
+        ("--refinements=-1", "'-1' is no whole number from 0 on"),
+        ("--beam-widths=0", "'0' is no whole number from 1 on"),
+        ("--beam-widths=25,2.5", "'2.5' is no whole number from 1 on"),
+        ("--alphas=nan", "'nan' is no finite number"),
+        ("--alphas=0.5,", "'' is no finite number"),
+        ("--alphas=-0.5", "'-0.5' is below 0"),
+        ("--betas=1,inf", "'inf' is no finite number"),
+        ("--prunings=-10", "'-10' is no pair"),
+        ("--prunings=-10:nan", "'nan' is no finite number"),
+        ("--prunings=10:-5", "'10' is above 0"),
+        ("--min-speed=nan", "'nan' is no finite number"),
+    ],
+)
+def test_a_senseless_argument_is_refused_by_its_name(capsys, argument, told):
+    with pytest.raises(SystemExit) as stopped:
+        main(["tune", "nowhere", argument])
+    assert stopped.value.code == 2
+    assert f"argument {argument.partition('=')[0]}: {told}" in capsys.readouterr().err
+
+
+def test_both_halves_must_have_words(made, monkeypatch, capsys):
+    assert job.LEAST == LEAST
+    heard = sample(run_with_emissions(str(made / "run")), LEAST, 0)
+    for silent in ((0, 1), (2, 3)):
+        some = [one._replace(reference=" ") if place in silent else one for place, one in enumerate(heard)]
+        monkeypatch.setattr("pipeline.tune.sample", lambda *_, some=some: some)
+        assert main(["tune", str(made / "run"), "--lm", str(made / "lm.arpa"), *GRID]) == 2
+        assert "half of the 4 recordings drawn have no word in any reference" in capsys.readouterr().err
+
+
 def test_a_run_without_references_cannot_be_tuned(made):
     run = find(str(made / "run"))
 
@@ -185,7 +333,7 @@ def test_a_run_without_references_cannot_be_tuned(made):
 
             return table.set_column(place, "reference", pa.nulls(len(table), pa.string()))
 
-    with pytest.raises(UsageError, match="tuning needs recordings with references, and has found 0"):
+    with pytest.raises(UsageError, match="tuning needs recordings with references, 4 or more, and has found 0"):
         sample(Unscored(), 10, 0)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pipeline.decode.alphabet import Alphabet
+from pipeline.decode.ctcdecoder import log_probabilities
 from pipeline.decode.hypotheses import Beam, BeamWord, Decoded, WordModel
 from pipeline.decode.options import Hotwords, SearchOptions
 from pipeline.decode.settings import DecodeSettings, LmSettings, unigrams_of
@@ -54,9 +55,11 @@ class BeamDecoder:
             unit.stage_s[WARM_UP], unit.stage_cpu_s[WARM_UP] = self._warm_up_s
             self._warm_up_s = None
         pending = unit.pending()
-        emissions = [recording.emissions for recording in pending if recording.emissions is not None]
+        emissions: list[Any] = [recording.emissions for recording in pending if recording.emissions is not None]
         assert len(emissions) == len(pending)
         options = self._settings.search
+        if options.compat:  # pyctcdecode normalises once more what is normalised already
+            emissions = [log_probabilities(one, compat=True) for one in emissions]
         found = self._search.decode(emissions, options, self._settings.hotwords, self._threads)
         for recording, decoded in zip(pending, found, strict=True):
             if isinstance(decoded, RecordingError):

@@ -115,6 +115,8 @@ class BeamSearch:
         return Stream(self, options, self._hot(hotwords), start, with_chars)
 
     def _weights_of(self, weights: Sequence[LmWeights]) -> Weights:
+        if self.models and not sum(w.share for w in weights) > 0:
+            raise UsageError("the shares of the language models add up to nothing")
         if len({w.share for w in weights}) == 1:  # a plain mean, to the bit
             weights = [replace(w, share=1.0) for w in weights]
         return Weights(

@@ -185,7 +185,7 @@ class BeamSearchDecoderCTC:
         """As pyctcdecode writes it, and reads it."""
         if len(self._models) > 1:
             raise UsageError("a decoder directory holds one language model, and this decoder has several")
-        write_directory(Path(filepath), self._alphabet, self._models[0] if self._models else None)
+        write_directory(Path(filepath), self._alphabet, self._models[0] if self._models else None, self._compat)
 
     @classmethod
     def load_from_dir(
@@ -318,7 +318,7 @@ def _frames(beam: Beam) -> list[WordFrames]:
 
 
 def _name(number: int, count: int) -> str:
-    return f"logits {number} of {count}" if count > 1 else "the logits"
+    return f"logits {number + 1} of {count}" if count > 1 else "the logits"
 
 
 def _num_cpus() -> int:

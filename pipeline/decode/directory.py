@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.decode.alphabet import BLANK, Alphabet
 from pipeline.decode.hypotheses import WordModel
-from pipeline.decode.options import WEIGHTS, LmWeights
+from pipeline.decode.options import MARKS, WEIGHTS, LmWeights
 from pipeline.decode.unigrams import words_of
 from pipeline.errors import UsageError
 from pipeline.store import Folder
@@ -62,8 +62,11 @@ def read_directory(url: str, encoding: str = "utf-8") -> DecoderDirectory:
     return DecoderDirectory(alphabet, f"{folder.url}/{models[0]}", unigrams, _weights(folder))
 
 
-def write_directory(path: Path, alphabet: Alphabet, model: WordModel | None) -> None:
-    """In UTF-8, whatever the machine's encoding. Of the unigrams those are kept that the language model knows."""
+def write_directory(path: Path, alphabet: Alphabet, model: WordModel | None, compat: bool) -> None:
+    """In UTF-8, whatever the machine's encoding. Of the unigrams those are kept that the language model knows.
+
+    Where none were given these are its own words, unless in compat mode, which then has none.
+    """
     path.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"labels": list(alphabet.labels), "is_bpe": alphabet.is_bpe})
     (path / ALPHABET).write_text(text, encoding="utf-8")
@@ -75,7 +78,8 @@ def write_directory(path: Path, alphabet: Alphabet, model: WordModel | None) -> 
     folder.mkdir(exist_ok=True)
     weights = {name: value for name, value in asdict(model.weights).items() if name in WEIGHTS}
     (folder / ATTRIBUTES).write_text(json.dumps(weights), encoding="utf-8")
-    words = sorted(set(model.unigrams or ()))
+    given = () if compat else set(model.model.words()) - MARKS
+    words = sorted(given if model.unigrams is None else set(model.unigrams))
     known = [word for word, number in zip(words, model.model.ids(words), strict=True) if number]
     (folder / UNIGRAMS).write_text("".join(f"{word}\n" for word in known), encoding="utf-8")
     source, name = _model_file(model.model)

@@ -3,6 +3,8 @@
 Knows nothing of decoding; looks at labels and words only. What does not fit is a warning, as the run would work.
 """
 
+from collections.abc import Sequence
+
 from pipeline.decode import unigrams
 from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.settings import DecodeSettings, LmSettings, unigrams_of
@@ -15,7 +17,16 @@ def misfits(settings: DecodeSettings, vocabulary: Vocabulary) -> list[str]:
     told = []
     for model in settings.models:
         told += [*_other_labels(model, alphabet), *_other_words(model, alphabet, settings.as_pyctcdecode)]
-    return told
+    return told + _other_hotwords(settings.hotwords.words, alphabet)
+
+
+def _other_hotwords(hotwords: Sequence[str], alphabet: Alphabet) -> list[str]:
+    letters = set("".join(alphabet.labels))
+    strange = [word for word in hotwords if not set("".join(word.split())) <= letters]
+    if not strange:
+        return []
+    what = f"{len(strange):,} of {len(hotwords):,} hotwords" if len(strange) > 1 else "a hotword"
+    return [f"{what}, such as {strange[0]!r}, cannot be spelt by the model's labels, and will change nothing"]
 
 
 def _other_labels(model: LmSettings, alphabet: Alphabet) -> list[str]:

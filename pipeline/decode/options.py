@@ -49,8 +49,8 @@ class LmWeights:
         for name in ("alpha", "beta", "unk_score_offset"):
             if not math.isfinite(getattr(self, name)):
                 raise UsageError(f"{name} must be a finite number, not {getattr(self, name)}")
-        if not 0 < self.share < math.inf:
-            raise UsageError(f"the share of a language model must be above zero and finite, not {self.share}")
+        if not 0 <= self.share < math.inf:
+            raise UsageError(f"the share of a language model must be finite and not below zero, as {self.share} is")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The compiled search against its plain twin, which `test_plain` holds to pyctcdecode, brute force and kenlm."""
 
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.decode import work as rows
 from pipeline.decode.alphabet import Alphabet
-from pipeline.decode.beam import BeamSearch, warm_up
+from pipeline.decode.beam import BeamSearch
 from pipeline.decode.ctcdecoder import log_probabilities
 from pipeline.decode.hypotheses import Beam, Decoded, WordModel
 from pipeline.decode.likely import SparseEmissions, top_k
@@ -22,6 +25,7 @@ from tests.decode import problems
 from tests.decode.problems import LETTERS, Problem
 
 FIXTURES = Path(__file__).parents[1] / "lm" / "fixtures"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -246,14 +250,74 @@ def test_labels_that_do_not_fit_are_refused(models: dict[str, LanguageModel], lm
         BeamSearch(Alphabet.build(problems.CLOSING), compat=True)
 
 
-def test_warming_up_compiles_everything_once() -> None:
-    warm_up()
-    from pipeline.decode import kernel, likely, readout
+def test_one_hypothesis_may_become_as_many_as_there_are_labels() -> None:
+    """After long certainty a frame of doubt: every label ends a word, and needs room for its times."""
+    labels = ("", *(f"▁{number}" for number in range(120)))
+    search = BeamSearch(Alphabet(labels, is_bpe=True))
+    certain = np.full((4096, len(labels)), -100.0)
+    certain[np.arange(4096), 1 + np.arange(4096) % 2] = 0.0  # words in turn
+    for num_certain in (4096, 4050, 4000):  # the buffers begin with 4096 rows
+        stream = search.stream(SearchOptions(num_best=1000), with_chars=True)
+        stream.feed(certain[-num_certain:])
+        stream.feed(np.full((1, len(labels)), -np.log(len(labels))))
+        work = stream._work
+        assert work.counts[rows.WORDS] > 4096 - 50 and work.counts[rows.WORDS] <= len(work.words)
+        assert work.counts[rows.CHARS] <= len(work.chars)
+        assert len(stream.result().beams) >= 99
 
-    compiled = [kernel.run, kernel.finish, readout.read_out, likely._sparse, likely._first_bad]
-    before = [len(function.signatures) for function in compiled]
-    search = BeamSearch(Alphabet.build(LETTERS))
-    search.decode(
-        [one.astype(dtype) for one in corpus(1) for dtype in (np.float16, np.float32, np.float64)], SearchOptions()
-    )
-    assert [len(function.signatures) for function in compiled] == before
+
+@pytest.mark.parametrize("bad", [np.zeros((3, 32), np.int64), np.zeros((3, 32), object), np.zeros((3, 32), complex)])
+def test_emissions_that_are_no_floating_point_numbers_are_refused(bad: Any) -> None:
+    with pytest.raises(UsageError, match="floating point"):
+        BeamSearch(Alphabet.build(LETTERS)).decode([bad], SearchOptions())
+
+
+def test_no_weight_may_be_nan(models: dict[str, LanguageModel], lms: dict[int, str]) -> None:
+    for name in ("alpha", "beta", "unk_score_offset", "share"):
+        with pytest.raises(UsageError, match=name):
+            LmWeights(**{name: float("nan")})
+    with pytest.raises(UsageError, match="hotwords"):
+        Hotwords(("A",), float("-inf"))
+    with pytest.raises(UsageError, match="add up to nothing"):
+        BeamSearch(Alphabet.build(LETTERS), [WordModel(models[lms[3]], weights=LmWeights(share=0.0))])
+
+
+def test_a_state_of_something_else_is_refused(models: dict[str, LanguageModel], lms: dict[int, str]) -> None:
+    for state in ((), ("state",), object()):
+        with pytest.raises(UsageError, match="1 states of this decoder"):
+            letters_search(models, lms).decode(corpus(1), SearchOptions(), start=state)  # type: ignore[arg-type]
+
+
+WARMED_UP = """
+import numpy as np
+from pipeline.decode import kernel, likely, readout, work
+from pipeline.decode.alphabet import Alphabet
+from pipeline.decode.beam import BeamSearch, warm_up
+from pipeline.decode.hypotheses import WordModel
+from pipeline.decode.likely import top_k
+from pipeline.decode.options import Hotwords, SearchOptions
+from pipeline.lm.model import LanguageModel
+import sys
+
+warm_up()
+compiled = [kernel.run, kernel.finish, readout.read_out, likely._sparse, likely._first_bad, likely._thinned]
+compiled += [likely._first_bad_of_sparse, work._rows_needed, work._enter_texts, work._enter_nodes]
+before = [len(function.signatures) for function in compiled]
+assert all(before), before
+models = [WordModel(LanguageModel.open(path)) for path in sys.argv[1:]]
+emissions = np.full((5, 3), -np.log(3))
+frozen = emissions.astype(np.float32)
+frozen.flags.writeable = False
+for some in ([], models[:1], models):
+    search = BeamSearch(Alphabet(("", " ", "a"), False), some)
+    for one in (emissions, frozen, emissions.astype(np.float16), np.asfortranarray(emissions), top_k(emissions, 2)):
+        search.decode([one], SearchOptions(beam_prune_logp=-10, max_effort=100), Hotwords(("a",), 10), with_chars=True)
+assert [len(function.signatures) for function in compiled] == before
+"""
+
+
+def test_warming_up_compiles_all_that_a_search_will_need() -> None:
+    """In a process of its own: here, other tests have compiled everything."""
+    paths = [str(FIXTURES / "order3.probing"), str(FIXTURES / "order6.trie")]
+    done = subprocess.run([sys.executable, "-c", WARMED_UP, *paths], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

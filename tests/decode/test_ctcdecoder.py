@@ -213,7 +213,7 @@ def test_bad_logits_are_named(engine: str, compat: bool, spoil: Any, message: st
     for call in (decoder.decode, decoder.decode_beams):
         with pytest.raises(UsageError, match=f"the logits: .*{message}"):
             call(spoil(good))
-    with pytest.raises(UsageError, match=f"logits 1 of 3: .*{message}"):
+    with pytest.raises(UsageError, match=f"logits 2 of 3: .*{message}"):
         decoder.decode_batch([good, spoil(good), good])
 
 

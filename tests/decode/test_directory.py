@@ -43,7 +43,7 @@ def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def written(tmp_path: Path, arpa: Path) -> Path:
     """A good directory, for tests to spoil."""
     model = WordModel(LanguageModel.open(str(arpa)), ["THE", "SYÄSTEM", "MISSING"], WEIGHTS)
-    write_directory(tmp_path / "decoder", Alphabet.build(LABELS), model)
+    write_directory(tmp_path / "decoder", Alphabet.build(LABELS), model, compat=False)
     return tmp_path / "decoder"
 
 
@@ -74,7 +74,7 @@ def test_we_read_what_pyctcdecode_writes(tmp_path: Path, arpa: Path) -> None:
 
 
 def test_without_a_language_model_there_is_an_alphabet(tmp_path: Path) -> None:
-    write_directory(tmp_path, Alphabet.build(["▁A", "▁⁇▁"]), None)
+    write_directory(tmp_path, Alphabet.build(["▁A", "▁⁇▁"]), None, compat=False)
     found = read_directory(str(tmp_path))
     assert found.alphabet == Alphabet(("▁A", "▁⁇▁", ""), True) and found.model is None
     pytest.importorskip("pyctcdecode").BeamSearchDecoderCTC.load_from_dir(str(tmp_path))
@@ -105,7 +105,9 @@ def test_a_gzipped_model_is_written_as_a_binary_that_kenlm_reads(tmp_path: Path,
 
     packed = tmp_path / "two.arpa.gz"
     packed.write_bytes(gzip.compress(arpa.read_bytes()))
-    write_directory(tmp_path / "decoder", Alphabet.build(LABELS), WordModel(LanguageModel.open(str(packed))))
+    write_directory(
+        tmp_path / "decoder", Alphabet.build(LABELS), WordModel(LanguageModel.open(str(packed))), compat=False
+    )
     found = read_directory(str(tmp_path / "decoder"))
     assert str(found.model).endswith("/two.binary")
     kenlm = pytest.importorskip("kenlm")
@@ -181,4 +183,4 @@ def test_an_empty_or_missing_directory_is_named(tmp_path: Path) -> None:
 
 def test_a_second_model_is_not_written_beside_the_first(written: Path, arpa: Path) -> None:
     with pytest.raises(UsageError, match="language_model is not empty"):
-        write_directory(written, Alphabet.build(LABELS), WordModel(LanguageModel.open(str(arpa))))
+        write_directory(written, Alphabet.build(LABELS), WordModel(LanguageModel.open(str(arpa))), compat=False)

@@ -96,6 +96,42 @@ def test_a_run_is_decoded_again_with_what_was_kept(transcribe, lm, out, tmp_path
     assert (code, "is another run (decode." in stderr) == (2, True)
 
 
+def test_decode_says_first_that_it_will_not_delete_what_it_reads(transcribe, out, capsys):
+    """Not that --overwrite would: whoever follows that loses the emissions."""
+    transcribe("--keep-emissions", "--limit", "2")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for flags in ([], ["--overwrite"]):
+        assert main(["decode", str(out), f"{out.parent}/./{out.name}/../out", *flags, "--address", "here"]) == 2
+        told = capsys.readouterr().err
+        assert is_one_clear_line(told)
+        assert "is the run to be decoded again" in told and "--overwrite" not in told
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_decode_goes_by_the_run_where_nothing_is_said(transcribe, lm, out, tmp_path, capsys):
+    transcribe("--keep-emissions", "--lm", str(lm), "--limit", "4")
+    arguments = ["decode", str(out), str(tmp_path / "again"), "--address", "here"]
+    assert main([*arguments, "--set", "read.limit=2"]) == 0
+    told = capsys.readouterr().err
+    assert "decoding (native, lm.arpa)" in told and "reading the run's manifest" in told
+    assert "warning: read.limit without effect" in told
+    assert read_parts(find(str(tmp_path / "again"))).to_pylist() == read_parts(find(str(out))).to_pylist()
+
+
+def test_plan_says_how_a_run_would_decode(sample, lm, out, capsys):
+    arguments = ["plan", str(sample / "corpus/manifest.jsonl"), str(out), "--model", str(sample / "model")]
+    lower = lm.with_name("lower.arpa")
+    lower.write_text(lm.read_text().replace("SHORT", "short").replace("ONE", "one").replace("\tA", "\ta"))
+    assert main([*arguments, "--lm", str(lower), "--keep-emissions"]) == 0
+    printed = capsys.readouterr()
+    assert re.search(r"^decoder +native, lower.arpa$", printed.out, re.MULTILINE)
+    assert re.search(r"^emissions +kept$", printed.out, re.MULTILINE)
+    assert "in upper case they would fit" in printed.err
+    assert main([*arguments, "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert (planned["decoding"]["decoder"], planned["keep_emissions"]) == ("greedy", False)
+
+
 def test_a_file_that_cannot_be_read_does_not_stop_the_others(sample, capsys):
     names = [str(sample / "corpus" / name) for name in ("notes.wav", "missing.flac", "000.flac")]
     assert main(["transcribe", *names, "--model", str(sample / "model")]) == 1
