@@ -18,7 +18,6 @@ from pipeline.config import DecodeConfig
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.decode.settings import DecodeSettings
     from pipeline.run import Run
     from pipeline.tune import Plan, Setting, Trial, Tuned
 
@@ -55,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.decode.fit import misfits
     from pipeline.decode.settings import settle, without_effect
     from pipeline.progress import Progress
-    from pipeline.request import run_with_emissions
+    from pipeline.request import refuse_others, run_with_emissions
     from pipeline.run import vocabulary_of
     from pipeline.tune import sample, tune
 
@@ -66,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     decode = _with_language_model(config.decode, kept)
     settings = settle(decode)
     if not config.decode.lm:
-        _refuse_others(settings, kept, config.decode.unigrams is None)
+        refuse_others(kept, settings, config.decode.unigrams is None)
     settings = dataclasses.replace(settings, threads=settings.threads or len(os.sched_getaffinity(0)))
     with Progress(config.run.log_every_s) as progress:
         for warning in [*without_effect(decode), *misfits(settings, vocabulary_of(kept))]:
@@ -106,33 +105,14 @@ def _check_target(flag: str, path: str | None) -> None:
 
 def _with_language_model(config: DecodeConfig, kept: "Run") -> DecodeConfig:
     """The one that is configured, else the one that the run was decoded with."""
+    from pipeline.request import with_models_of
+
     if config.decoder not in ("auto", "native"):
         raise UsageError(f"decode.decoder = {config.decoder}: tuning is the native decoder's")
-    if config.lm:
-        return config
-    models = kept.info()["decoding"]["models"]
-    if not models:
+    config = with_models_of(kept, config)
+    if not config.lm:
         raise UsageError("no language model: give --lm; the run was decoded without one")
-    shares = tuple(model["weights"]["share"] for model in models)
-    unigrams = {model["unigrams"] for model in models}  # several: of decoder directories, which bring their own
-    return dataclasses.replace(
-        config,
-        lm=tuple(model["directory"] or model["location"] for model in models),
-        lm_shares=shares if len(set(shares)) > 1 else (),
-        unigrams=config.unigrams or (unigrams.pop() if len(unigrams) == 1 else None),
-    )
-
-
-def _refuse_others(settings: "DecodeSettings", kept: "Run", unigrams_too: bool) -> None:
-    """The files that the run names must still be those that it was decoded with."""
-    for now, then in zip(settings.models, kept.info()["decoding"]["models"], strict=True):
-        other = now.location if now.content != then["content"] else None
-        if unigrams_too and now.unigrams_content != then["unigrams_content"]:
-            other = other or now.unigrams or now.location
-        if other:
-            raise UsageError(
-                f"{other} is no longer what {kept.folder.url} was decoded with: say with --lm what to take"
-            )
+    return config
 
 
 def _placed(config: DecodeConfig) -> DecodeConfig:

@@ -144,6 +144,13 @@ class DecodeRequest(Request):
         return run_with_emissions(self.source)
 
     @cached_property
+    def decoding(self) -> DecodeSettings:
+        settled = settle(self.effective.decode)
+        if not self.config.decode.lm and settled.models:
+            refuse_others(self.kept, settled, unigrams_too=self.config.decode.unigrams is None)
+        return settled
+
+    @cached_property
     def effective(self) -> Config:
         """What a configuration says of audio and encoders is a transcription's; it must not ask for a GPU here."""
         decode = decoded_as(self.kept, self.config.decode)
@@ -163,7 +170,7 @@ class DecodeRequest(Request):
         }
 
     def warnings(self) -> list[str]:
-        return [*self._ignored(), *self._changed(), *super().warnings()]
+        return [*self._ignored(), *super().warnings()]
 
     def _ignored(self) -> list[str]:
         names = [
@@ -173,14 +180,6 @@ class DecodeRequest(Request):
             if getattr(getattr(self.config, section), key.name) != key.default
         ]
         return [f"{', '.join(names)} without effect: decoding again reads no audio and encodes nothing"] * bool(names)
-
-    def _changed(self) -> list[str]:
-        if self.effective.decode.lm == self.config.decode.lm:
-            return []
-        then = [model["content"] for model in self.kept.info()["decoding"]["models"]]
-        if [model.content for model in self.decoding.models] == then:
-            return []
-        return [f"the language model of {self.kept.folder.url} has changed since that run"]
 
     def open(self) -> Input:
         return KeptRun(self.kept)
@@ -240,13 +239,23 @@ def with_models_of(run: Run, config: DecodeConfig) -> DecodeConfig:
     if config.lm or not models:
         return config
     shares = tuple(model["weights"]["share"] for model in models)
-    unigrams = models[0]["unigrams"] if info["config"]["decode"]["unigrams"] else None  # by its absolute path
+    unigrams = {model["unigrams"] for model in models}  # several: of decoder directories, which bring their own
     return replace(
         config,
         lm=tuple(model["directory"] or model["location"] for model in models),
         lm_shares=shares if len(set(shares)) > 1 else (),
-        unigrams=config.unigrams or unigrams,
+        unigrams=config.unigrams or (unigrams.pop() if len(unigrams) == 1 else None),
     )
+
+
+def refuse_others(run: Run, settled: DecodeSettings, unigrams_too: bool) -> None:
+    """The files that a run names must still be those that it was decoded with, where they are taken from it."""
+    for now, then in zip(settled.models, run.info()["decoding"]["models"], strict=True):
+        other = now.location if now.content != then["content"] else None
+        if unigrams_too and now.unigrams_content != then["unigrams_content"]:
+            other = other or now.unigrams or now.location
+        if other:
+            raise UsageError(f"{other} is no longer what {run.folder.url} was decoded with: say with --lm what to take")
 
 
 def run_with_emissions(url: str) -> Run:

@@ -126,8 +126,7 @@ def test_decoders_by_other_names_agree(transcribed, lm, tmp_path, theirs, ours):
         assert one["text"] == other["text"]
         assert one["error"] == other["error"]
         if one["status"] == "ok":
-            # pyctcdecode normalises again what rounding has left a little off one.
-            assert one["score"] == pytest.approx(other["score"], abs=0.01)
+            assert one["score"] == other["score"]
             assert [w["start_s"] for w in one["words"]] == [w["start_s"] for w in other["words"]]
 
 
@@ -300,10 +299,29 @@ def tree_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-SPELLINGS = """
-{kept} {kept}/ {kept}/. {up}/./kept {kept}/../kept {up}/link {up}/link/../kept {up}/loop/loop/kept link kept ./kept
-file://{kept} local://{kept} {kept}/data {kept}/new/run link/data {up} {up}/ . loop {copy}
-""".split()
+SPELLINGS = [
+    "{kept}",
+    "{kept}/",
+    "{kept}/.",
+    "{up}/./kept",
+    "{kept}/../kept",
+    "{up}/link",
+    "{up}/link/../kept",
+    "{up}/loop/loop/kept",
+    "link",
+    "kept",
+    "./kept",
+    "file://{kept}",
+    "local://{kept}",
+    "{kept}/data",
+    "{kept}/new/run",
+    "link/data",
+    "{up}",
+    "{up}/",
+    ".",
+    "loop",
+    "{copy}",
+]
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
@@ -393,13 +411,14 @@ def test_what_is_not_said_is_as_the_run_had_it(transcribed, kept, sample, lm, tm
     run(again(kept, tmp_path / "greedy", "decode.decoder=greedy"))
 
 
-def test_a_language_model_that_changed_since_the_run_is_told(sample, tmp_path):
+def test_a_language_model_that_changed_since_the_run_is_not_taken(sample, tmp_path):
     mine = tmp_path / "mine.arpa"
     mine.write_text(arpa())
     run(request_of(sample, tmp_path / "run", f'decode.lm="{mine}"', "encode.keep_emissions=true", "read.limit=1"))
     mine.write_text(arpa(log10=-1.25))
-    (told,) = again(tmp_path / "run", tmp_path / "out").warnings()
-    assert "has changed since that run" in told
+    told = refusal(again(tmp_path / "run", tmp_path / "out"))
+    assert f"{mine} is no longer what {tmp_path}/run was decoded with: say with --lm" in told
+    run(again(tmp_path / "run", tmp_path / "out", f'decode.lm="{mine}"'))
 
 
 def test_settings_of_what_is_not_done_again_are_told(transcribed, tmp_path):
