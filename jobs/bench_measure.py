@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from jobs.bench_material import Sample, sample, say, seconds
 from pipeline.decode.hypotheses import Decoded, WordModel
-from pipeline.decode.options import SearchOptions
+from pipeline.decode.options import AS_PYCTCDECODE, SearchOptions
 from pipeline.demo.emissions import FRAME_S, LABELS, VOCABULARY
 from pipeline.errors import RecordingError
 from pipeline.records import ErrorCounts, FloatArray
@@ -111,7 +111,8 @@ def decoders(searches: Searches) -> dict[str, Decode]:
     named: dict[str, Decode] = {
         "greedy": _greedy,
         COMPAT: lambda block: _compat(searches.compat, block),
-        "native": lambda block: native(searches.default, block, SearchOptions()),
+        "native": lambda block: native(searches.default, block, AS_PYCTCDECODE),
+        "native, as wide as by default": lambda block: native(searches.default, block, SearchOptions()),
     }
     return named if missing() else {RIVAL: _rival(searches.file, searches.unigrams), **named}
 
@@ -181,7 +182,7 @@ def two_threads(search: Any, emissions: Sequence[FloatArray], repeats: int = 5) 
     for repeat in range(repeats):
         for threads in (1, 2) if repeat % 2 else (2, 1):
             began = time.perf_counter()
-            native(search, emissions, SearchOptions(), threads)
+            native(search, emissions, AS_PYCTCDECODE, threads)
             wall_s[threads].append(time.perf_counter() - began)
     audio_s = seconds(list(emissions))
     return Threads(
@@ -199,7 +200,7 @@ def soak(search: Any, difficulties: Sequence[str], texts: Sequence[str], num_utt
         difficulty = difficulties[first // SOAK_BLOCK % len(difficulties)]
         block = sample(difficulty, lines, seed=10_000_000 + first).emissions
         began = time.process_time()
-        native(search, block, SearchOptions())
+        native(search, block, AS_PYCTCDECODE)
         cpu_s += time.process_time() - began
         audio_s += seconds(block)
         if last * 10 // num_utterances > first * 10 // num_utterances:
@@ -230,7 +231,7 @@ def _compat(search: Any, block: Sequence[FloatArray]) -> list[Said]:
     from pipeline.decode.ctcdecoder import log_probabilities
 
     logps = [log_probabilities(emissions, compat=True) for emissions in block]
-    return native(search, logps, SearchOptions(compat=True))
+    return native(search, logps, AS_PYCTCDECODE)
 
 
 def _rival(file: Path, unigrams: Sequence[str]) -> Decode:

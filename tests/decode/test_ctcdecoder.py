@@ -20,12 +20,14 @@ from pipeline.decode import ctcdecoder
 from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.ctcdecoder import BeamSearchDecoderCTC, build_ctcdecoder, log_probabilities
 from pipeline.decode.hypotheses import WordModel
-from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
+from pipeline.decode.options import AS_PYCTCDECODE, Hotwords, LmWeights
 from pipeline.decode.plain import PlainBeamSearch
 from pipeline.errors import UsageError
 from pipeline.lm.model import LanguageModel
 from tests.decode import problems
 from tests.decode.problems import Problem, SmallLm
+
+WITH_HISTORY = replace(AS_PYCTCDECODE, prune_history=False)  # as its decode_beams searches
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +137,7 @@ def test_compat_mode_reads_any_logits_as_pyctcdecode_does(lms: dict[int, str], e
         "no frame": logits[:0],
     }[kind]
     problem = replace(problems.draw(0, lms), labels=problems.LETTERS, logits=logits, hotwords=None)
-    problem = replace(with_one_model(problem, lms, tuple(problems.WORDS)), options=SearchOptions(prune_history=False))
+    problem = replace(with_one_model(problem, lms, tuple(problems.WORDS)), options=WITH_HISTORY)
     ours = [(text, frames, *scores) for text, _, frames, *scores in ours_of(problem).decode_beams(logits)]
     assert ours == [(text, frames, *scores) for text, _, frames, *scores in problems.oracle_beams(problem)]
 
@@ -146,7 +148,7 @@ def test_float32_probabilities_are_added_in_float64(lms: dict[int, str]) -> None
     pytest.importorskip("pyctcdecode")
     probabilities = np.zeros((6, 4), np.float32)
     probabilities[:] = [0.5, 0.25, 0.125, 0.125]  # their sum is one in any type
-    problem = Problem(problems.TINY, probabilities, (), None, SearchOptions(num_best=100, prune_history=False))
+    problem = Problem(problems.TINY, probabilities, (), None, replace(WITH_HISTORY, num_best=100))
     theirs = {text: scores for text, _, _, *scores in problems.oracle_beams(problem)}
     ours = {
         text: scores for text, _, _, *scores in build_ctcdecoder(problems.TINY, compat=True).decode_beams(probabilities)
@@ -158,7 +160,7 @@ def test_float32_probabilities_are_added_in_float64(lms: dict[int, str]) -> None
 
 def test_a_state_begins_the_next_decode_as_in_pyctcdecode(lms: dict[int, str], engine: str) -> None:
     pytest.importorskip("pyctcdecode")
-    problem = replace(problems.draw(0, lms), labels=problems.LETTERS, hotwords=None, options=SearchOptions())
+    problem = replace(problems.draw(0, lms), labels=problems.LETTERS, hotwords=None, options=AS_PYCTCDECODE)
     problem = with_one_model(problem, lms, tuple(problems.WORDS))
     ours, theirs = ours_of(problem), problems.oracle_decoder(problem)
     state, their_state = None, None
@@ -284,7 +286,7 @@ def test_the_hub_gives_a_directory(lms: dict[int, str], tmp_path: Path, monkeypa
 def test_several_models_are_averaged_as_pyctcdecode_averages_them(lms: dict[int, str], engine: str) -> None:
     pytest.importorskip("pyctcdecode")
     small = tuple(SmallLm(lms[order], tuple(problems.WORDS), LmWeights(beta=order / 3)) for order in (2, 3, 5))
-    problem = Problem(problems.LETTERS, spelt("THE BUGS ARE BUGS"), small, None, SearchOptions(prune_history=False))
+    problem = Problem(problems.LETTERS, spelt("THE BUGS ARE BUGS"), small, None, WITH_HISTORY)
     models = [WordModel(LanguageModel.open(s.arpa), s.unigrams, s.weights) for s in small]
     decoder = BeamSearchDecoderCTC(Alphabet.build(problem.labels), models, compat=True)
     ours = [(text, frames, *scores) for text, _, frames, *scores in decoder.decode_beams(problem.logits)]

@@ -18,7 +18,7 @@ from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.fusion import LN10
 from pipeline.decode.greedy import greedy
 from pipeline.decode.hypotheses import Beam, BeamChar, BeamWord, Decoded, WordModel
-from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
+from pipeline.decode.options import AS_PYCTCDECODE, Hotwords, LmWeights, SearchOptions
 from pipeline.decode.plain import PlainBeamSearch
 from pipeline.decode.scorers import KenlmScorer, WordScorer
 from pipeline.errors import RecordingError, UsageError
@@ -28,7 +28,7 @@ from tests.decode import problems
 from tests.decode.problems import Problem
 
 EVERYTHING = SearchOptions(10**6, -math.inf, -math.inf, prune_history=False, num_best=10**6)
-WIDE = SearchOptions(beam_width=25, num_best=100, prune_history=False)
+WIDE = replace(AS_PYCTCDECODE, beam_width=25, num_best=100, prune_history=False)
 
 
 @pytest.fixture(scope="module")
