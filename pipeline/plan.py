@@ -10,7 +10,7 @@ from functools import partial
 from pipeline.carry import RunStage, Stage
 from pipeline.config import Config, EncodeConfig
 from pipeline.decode.greedy import GreedyDecoder
-from pipeline.decode.settings import DecodeSettings, settle
+from pipeline.decode.settings import DecodeSettings
 from pipeline.emissions import Keeping, KeptUnits
 from pipeline.models.locate import checkpoint_directory, checkpoint_hash, portable_name
 from pipeline.read.reader import Reader
@@ -21,12 +21,12 @@ from pipeline.text.vocabulary import Vocabulary
 from pipeline.write import Writer
 
 
-def transcription(config: Config, run: Run, pools: Pools, settled: DecodeSettings | None = None) -> list[Stage]:
+def transcription(config: Config, settled: DecodeSettings, run: Run, pools: Pools) -> list[Stage]:
     """A unit's id -> its part and its commit in the run directory."""
     model, keep = checkpoint_directory(config.encode.model), config.encode.keep_emissions
     model_hash, vocabulary = checkpoint_hash(model), Vocabulary.from_pretrained(model)
     encode = replace(config.encode, model=portable_name(config.encode.model), threads=pools.encode_threads)
-    decode = replace(settled or settle(config.decode), threads=pools.decode_threads)
+    decode = replace(settled, threads=pools.decode_threads)
     return [
         Stage("read", partial(Reader, config.read, run.load), pools.tasks),  # manifest rows -> 16 kHz mono audio
         Stage("encode", partial(encoder, encode, model_hash), pools.encode),  # audio -> emissions: log-probs per frame

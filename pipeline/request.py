@@ -90,7 +90,7 @@ class Request:
         return listing(self)
 
     def stages(self, config: Config, run: Run, pools: Pools) -> list[Stage]:
-        return plan.transcription(config, run, pools, self.decoding)
+        return plan.transcription(config, self.decoding, run, pools)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import config as configuration
 from pipeline.carry import Stage
+from pipeline.decode.settings import settle
 from pipeline.drive import Request, drive
 from pipeline.errors import UsageError
 from pipeline.lock import Lock
@@ -130,7 +131,7 @@ def test_a_recording_that_kills_its_encoder_is_a_row_and_the_rest_are_done(reque
     shutil.rmtree(tmp_path / "out")
 
     def with_a_killer(config, run, pools) -> list[Stage]:
-        read, encode, *rest = transcription(config, run, pools)
+        read, encode, *rest = transcription(config, settle(config.decode), run, pools)
         killer = Stage("deadly", partial(Deadly, "003.ogg", tmp_path), encode.pool)
         return [read, killer, encode, *rest]
 
