@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +12,9 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 # Language models and compiled code of tests are kept with the checkout, from run to run.
 os.environ.setdefault("NIGHTSHIFT_CACHE", str(Path(__file__).parents[1] / "build" / "cache"))
+
+# A shell starts its background jobs with SIGINT ignored, which the runs that tests interrupt would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadlines: a busy machine is no fault of the code, and the first example pays for the imports.
 hypothesis.settings.register_profile("nightshift", deadline=None)
