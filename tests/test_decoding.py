@@ -121,7 +121,7 @@ def test_decoders_by_other_names_agree(transcribed, lm, tmp_path, theirs, ours):
         pytest.importorskip(package)
     few = ["decode.beam_width=8", f'decode.lm="{lm}"']
     run(again(transcribed, tmp_path / "ours", *few, *ours))
-    run(again(transcribed, tmp_path / "theirs", *few, f"decode.decoder={theirs}"))
+    run(again(transcribed, tmp_path / "theirs", *few, *ours, f"decode.decoder={theirs}"))
     for one, other in zip(rows(tmp_path / "ours"), rows(tmp_path / "theirs"), strict=True):
         assert one["text"] == other["text"]
         assert one["error"] == other["error"]

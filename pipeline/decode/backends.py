@@ -58,7 +58,8 @@ class BeamDecoder:
         emissions: list[Any] = [recording.emissions for recording in pending if recording.emissions is not None]
         assert len(emissions) == len(pending)
         options = self._settings.search
-        if options.compat:  # pyctcdecode normalises once more what is normalised already
+        if options.compat and self._settings.decoder != "pyctcdecode":
+            # What is normalised already is normalised once more, as pyctcdecode does it.
             emissions = [log_probabilities(one, compat=True) for one in emissions]
         found = self._search.decode(emissions, options, self._settings.hotwords, self._threads)
         for recording, decoded in zip(pending, found, strict=True):

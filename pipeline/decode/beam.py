@@ -157,7 +157,7 @@ class BeamSearch:
 class Stream:
     """One search in progress: its hypotheses, unfinished words and last labels carry on from chunk to chunk.
 
-    What was heard stays in memory until `restart`: of an hour of noisy speech, 0.9 GB with times of labels.
+    The texts that were tried stay in memory until `restart`.
     """
 
     def __init__(

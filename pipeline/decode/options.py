@@ -28,7 +28,7 @@ class SearchOptions:
     prune_history: bool = True  # of hypotheses that the language model can no longer tell apart keep the best
     num_best: int = 1  # hypotheses returned at most
     max_effort: float = 20_000.0  # hypotheses tried per frame, on average so far; beyond it the beam narrows
-    compat: bool = False  # pyctcdecode 0.5.0's results bit for bit, its faults included
+    compat: bool = False  # pyctcdecode 0.5.0's results bit for bit, faults included; of a run: a search is made for one
 
     def __post_init__(self) -> None:
         for name in ("beam_width", "num_best", "max_effort"):
