@@ -6,11 +6,7 @@ sentences. The first run takes minutes longer; delete the folder to make all of 
 
 import argparse
 import json
-import os
-import platform
-import re
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs import show
+from jobs.bench_machine import machine
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:  # they import numpy and numba
@@ -46,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     for name in ("num_utterances", "soak"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
-    figures: dict[str, Any] = {"machine": _machine()}
+    figures: dict[str, Any] = {"machine": machine(("numpy", "numba"))}
     report = _Report(quiet=options.json)
     _measure(options, figures, report)
     print(json.dumps(figures))
@@ -232,14 +229,3 @@ def _spread(spread: "Spread", digits: int = 1) -> str:
 def _share(share: float) -> str:
     """Never 100 % where one is missing."""
     return "100 %" if share == 1 else f"{min(share, 0.999):.1%}"
-
-
-def _machine() -> dict[str, Any]:
-    match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return {
-        "processor": match[1] if match else platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in ("numpy", "numba")},
-    }

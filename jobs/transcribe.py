@@ -116,7 +116,7 @@ def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
     from pipeline.unit import Unit
 
     settled = settle(config.decode)
-    vocabulary = Vocabulary.from_pretrained(checkpoint_directory(config.encode.model))
+    vocabulary = Vocabulary.from_pretrained(checkpoint_directory(config.encode.model), config.encode.language)
     show.warnings(doubts(config.decode, settled, vocabulary))
     if settled.decoder == "native":
         _compile()

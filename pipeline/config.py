@@ -30,7 +30,7 @@ class ReadConfig:
     limit: int | None = None  # only the first so many recordings of the input
     id_column: str | None = None  # None: the first of the usual names that the input has
     reference_column: str | None = None  # None: likewise
-    max_duration_s: float = 600.0  # a longer recording fails: whole recordings are encoded in one piece
+    max_duration_s: float = 14_400.0  # a longer recording fails; four hours of samples are 0.9 GB
     max_memory_gb: float = tuning(4.0)  # address space of the process that decodes audio
     decode_timeout_s: float = tuning(120.0)  # for one recording, then its decoder is killed
 
@@ -44,10 +44,18 @@ class EncodeConfig:
     device: Literal["auto", "cpu", "cuda"] = tuning("auto")  # auto: CUDA where there is a GPU
     actors: int | None = tuning(None)  # None: one per GPU, else as many as the CPUs carry
     threads: int | None = tuning(None)  # CPU threads of one actor; None: its share of the CPUs
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"  # of matrix products; norms and sums are always fp32
+    language: str = ""  # of a model with language adapters; empty: the one it was saved with
+    batch_s: float | None = tuning(None)  # audio seconds computed at once; None: 600 on a GPU, 20 on a CPU
+    whole_s: float = 120.0  # a longer recording passes through the transformer in windows
+    window_s: float = 60.0  # what a window sees
+    overlap_s: float = 5.0  # of it on either side context alone, for which the neighbouring window counts
     keep_emissions: bool = False  # write them beside the parts, in half precision, for `nightshift decode`
 
     def __post_init__(self) -> None:
-        _positive("encode", self, "actors", "threads")
+        _positive("encode", self, "actors", "threads", "batch_s", "whole_s", "window_s")
+        if not 0 <= 2 * self.overlap_s < self.window_s:
+            raise UsageError(f"encode.overlap_s must be under half of encode.window_s, not {self.overlap_s:g}")
 
 
 @dataclass(frozen=True)

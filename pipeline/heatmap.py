@@ -1,8 +1,10 @@
-"""A rate over two settings as a drawing: an SVG of cells, the darker the fewer errors.
+"""Heat maps: a rate over two settings as an SVG of cells, the darker the fewer errors; and images in the same shades.
 
-Knows nothing of what the settings are.
+Knows nothing of what is drawn.
 """
 
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -20,14 +22,14 @@ def heat_map(
     height = TOP + CELL_HEIGHT * len(rows) + BOTTOM
     low, high = min(rates.values()), max(rates.values())
     middle = LEFT + CELL_WIDTH * len(columns) / 2
-    parts = [_text(middle, 20, title, size=13), _text(middle, height - 8, names[0])]
+    parts = [text_at(middle, 20, title, size=13), text_at(middle, height - 8, names[0])]
     parts.append(
-        f'<g transform="translate(14 {TOP + CELL_HEIGHT * len(rows) / 2}) rotate(-90)">{_text(0, 0, names[1])}</g>'
+        f'<g transform="translate(14 {TOP + CELL_HEIGHT * len(rows) / 2}) rotate(-90)">{text_at(0, 0, names[1])}</g>'
     )
     for number, value in enumerate(columns):
-        parts.append(_text(LEFT + CELL_WIDTH * (number + 0.5), height - BOTTOM + 18, f"{value:g}"))
+        parts.append(text_at(LEFT + CELL_WIDTH * (number + 0.5), height - BOTTOM + 18, f"{value:g}"))
     for number, value in enumerate(reversed(rows)):
-        parts.append(_text(LEFT - 20, TOP + CELL_HEIGHT * (number + 0.5) + 4, f"{value:g}"))
+        parts.append(text_at(LEFT - 20, TOP + CELL_HEIGHT * (number + 0.5) + 4, f"{value:g}"))
     for place, rate in rates.items():
         parts += _cell(_corner(place, columns, rows), rate, (high - rate) / (high - low) if high > low else 1.0)
     if chosen is not None:
@@ -52,9 +54,23 @@ def _cell(corner: tuple[int, int], rate: float, depth: float) -> list[str]:
     x, y = corner
     return [
         f'<rect x="{x}" y="{y}" width="{CELL_WIDTH}" height="{CELL_HEIGHT}" fill="rgb({red},{green},{blue})"/>',
-        _text(x + CELL_WIDTH / 2, y + CELL_HEIGHT / 2 + 4, f"{rate:.2%}", colour="#fff" if depth > 0.5 else "#222"),
+        text_at(x + CELL_WIDTH / 2, y + CELL_HEIGHT / 2 + 4, f"{rate:.2%}", colour="#fff" if depth > 0.5 else "#222"),
     ]
 
 
-def _text(x: float, y: float, text: str, size: int = 12, colour: str = "#222") -> str:
+def text_at(x: float, y: float, text: str, size: int = 12, colour: str = "#222") -> str:
     return f'<text x="{x:g}" y="{y:g}" font-size="{size}" text-anchor="middle" fill="{colour}">{escape(text)}</text>'
+
+
+def png(lines: Sequence[bytes]) -> bytes:
+    """An image, a byte for each pixel, from pale to deep."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    ends = list(zip(PALE, DEEP, strict=True))
+    palette = bytes(round(pale + (deep - pale) * shade / 255) for shade in range(256) for pale, deep in ends)
+    header = struct.pack(">IIBBBBB", len(lines[0]), len(lines), 8, 3, 0, 0, 0)  # width, height, 8 bits of a palette
+    rows = zlib.compress(b"".join(b"\0" + line for line in lines))  # each begins with its filter: none
+    chunks = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", rows), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in chunks)

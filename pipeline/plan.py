@@ -24,7 +24,7 @@ from pipeline.write import Writer
 def transcription(config: Config, settled: DecodeSettings, run: Run, pools: Pools) -> list[Stage]:
     """A unit's id -> its part and its commit in the run directory."""
     model, keep = checkpoint_directory(config.encode.model), config.encode.keep_emissions
-    model_hash, vocabulary = checkpoint_hash(model), Vocabulary.from_pretrained(model)
+    model_hash, vocabulary = checkpoint_hash(model), Vocabulary.from_pretrained(model, config.encode.language)
     encode = replace(config.encode, model=portable_name(config.encode.model), threads=pools.encode_threads)
     decode = replace(settled, threads=pools.decode_threads)
     return [
@@ -51,7 +51,8 @@ def texts(config: Config, settled: DecodeSettings) -> list[Stage]:
     """A transcription without a run directory, in this process: recordings -> hypotheses."""
     pools = one_process(config)
     model = checkpoint_directory(config.encode.model)
-    vocabulary, decode = Vocabulary.from_pretrained(model), replace(settled, threads=pools.decode_threads)
+    vocabulary = Vocabulary.from_pretrained(model, config.encode.language)
+    decode = replace(settled, threads=pools.decode_threads)
     return [
         Stage("read", partial(Reader, config.read, lambda unit: unit), pools.tasks),
         Stage("encode", partial(encoder, config.encode, checkpoint_hash(model)), pools.encode),

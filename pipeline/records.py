@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipeline.errors import RecordingError
 
 FloatArray = npt.NDArray[np.float32]
+AudioArray = npt.NDArray[np.float32] | npt.NDArray[np.int16]  # samples in [-1, 1), or as 16-bit files hold them
 
 SAMPLE_RATE = 16_000  # Hz; what every model of the family was trained on
 
@@ -75,7 +76,7 @@ class Recording:
     row: int | None = None  # row in a Parquet shard
     reference: str | None = None  # what was said, where known
 
-    audio: FloatArray | None = None  # (num_samples,) 16 kHz mono; read fills it, encode clears it
+    audio: AudioArray | None = None  # (num_samples,) 16 kHz mono; read fills it, encode clears it
     duration_s: float | None = None
 
     emissions: FloatArray | None = None  # (T, V) log-probabilities; encode fills it, decode clears it

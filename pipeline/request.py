@@ -64,13 +64,14 @@ class Request:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return Vocabulary.from_pretrained(checkpoint_directory(self.config.encode.model))
+        encode = self.config.encode
+        return Vocabulary.from_pretrained(checkpoint_directory(encode.model), encode.language)
 
     def settings(self) -> dict[str, Any]:
         """What the results will depend on. Reads the model's files once, and so finds most of what they lack."""
         directory = checkpoint_directory(self.config.encode.model)
         FeatureExtractor.from_pretrained(directory)
-        Vocabulary.from_pretrained(directory)
+        Vocabulary.from_pretrained(directory, self.config.encode.language)
         source = store.absolute(self.source)
         return runs.settings_of(self.config, source, checkpoint_hash(directory), self.decoding)
 

@@ -30,7 +30,6 @@ CONTAINERS = (  # extension, sample rate, channels
     ("opus", 48_000, 1),
 )
 MODEL = {
-    "architectures": ["Wav2Vec2ForCTC"],
     "model_type": "wav2vec2",
     "conv_dim": [64] * 7,
     "feat_extract_norm": "layer",
@@ -43,31 +42,22 @@ MODEL = {
     "num_conv_pos_embedding_groups": 4,
     "vocab_size": len(LABELS),
     "pad_token_id": 0,
+    "mask_time_prob": 0.0,  # or transformers would miss a weight that only training in it needs
 }
 
 
 def write_model(directory: Path, config: dict[str, object] | None = None) -> None:
     """A checkpoint directory as transformers would write it, with random weights."""
     import torch
-    from safetensors.torch import save_file
 
     from pipeline.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2ForCTC
 
-    config = {**MODEL, **(config or {})}
     torch.manual_seed(SEED)
-    model = Wav2Vec2ForCTC(Wav2Vec2Config.from_dict(config))
+    model = Wav2Vec2ForCTC(Wav2Vec2Config.from_dict({**MODEL, **(config or {})}))
     with torch.no_grad():
         # Random logits are nearly flat, and one label would win every frame.
         model.lm_head.weight.mul_(20)
-    weights = model.state_dict()
-    position = weights.pop("wav2vec2.encoder.pos_conv_embed.conv.weight")
-    stem = "wav2vec2.encoder.pos_conv_embed.conv.parametrizations.weight.original"
-    weights |= {f"{stem}0": position.norm(dim=(0, 1), keepdim=True), f"{stem}1": position}
-
-    directory.mkdir(parents=True, exist_ok=True)
-    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
-    (directory / "model.safetensors").chmod(0o644)  # save_file leaves it to its owner alone
-    _write_json(directory / "config.json", config)
+    model.save_pretrained(directory)
     _write_json(directory / "vocab.json", {label: number for number, label in enumerate(LABELS)})
     _write_json(directory / "tokenizer_config.json", {"tokenizer_class": "Wav2Vec2CTCTokenizer"})
     _write_json(

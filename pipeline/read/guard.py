@@ -21,15 +21,16 @@ from typing import IO
 import numpy as np
 
 from pipeline.errors import RecordingError
-from pipeline.records import FloatArray
+from pipeline.records import AudioArray
 
-_HEADER = struct.Struct("<?dQ")  # did it work; CPU seconds it took; bytes that follow
+_HEADER = struct.Struct("<cdQ")  # the type of the samples, as numpy calls it; CPU seconds it took; bytes that follow
+_REASON = b"!"  # in place of a type: what follows says why it did not work
 _REQUEST = struct.Struct("<dQ")  # the duration limit; bytes that follow
 _SAFE_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
 TOO_MUCH_MEMORY = "needs too much memory (read.max_memory_gb)"
 ORPHAN_S = 1.0  # how long past its deadline a child lives that nobody killed
 
-Decode = Callable[[bytes, float], FloatArray]
+Decode = Callable[[bytes, float], AudioArray]
 
 
 class Guard:
@@ -56,7 +57,7 @@ class Guard:
             )
         return self._child
 
-    def decode(self, data: bytes, max_duration_s: float) -> FloatArray:
+    def decode(self, data: bytes, max_duration_s: float) -> AudioArray:
         child = self.start()
         assert child.stdin is not None and child.stdout is not None
         try:
@@ -64,19 +65,19 @@ class Guard:
                 child.stdin.write(_REQUEST.pack(max_duration_s, len(data)))
                 child.stdin.write(data)
                 child.stdin.flush()
-            worked, cpu_s, answer = _answer(child.stdout, time.monotonic() + self._timeout_s)
+            kind, cpu_s, answer = _answer(child.stdout, time.monotonic() + self._timeout_s)
             self.cpu_s += cpu_s
         except TimeoutError:
             self.stop()
             raise RecordingError(f"decoding took over {self._timeout_s:g} s (read.decode_timeout_s)") from None
         except EOFError:
             raise RecordingError("crashed the audio decoder", self._cause_of_death()) from None
-        if not worked:
+        if kind == _REASON:
             reason, detail = json.loads(answer)
             if reason == TOO_MUCH_MEMORY:
                 self.stop()  # what its decoder still holds would fail the next recording too
             raise RecordingError(reason, detail)
-        return np.frombuffer(answer, np.float32)
+        return np.frombuffer(answer, kind.decode())
 
     def stop(self) -> None:
         if self._child is not None:
@@ -91,9 +92,9 @@ class Guard:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def _answer(pipe: IO[bytes], deadline: float) -> tuple[bool, float, bytearray]:
-    worked, cpu_s, length = _HEADER.unpack(_read(pipe, _HEADER.size, deadline))
-    return worked, cpu_s, _read(pipe, length, deadline)
+def _answer(pipe: IO[bytes], deadline: float) -> tuple[bytes, float, bytearray]:
+    kind, cpu_s, length = _HEADER.unpack(_read(pipe, _HEADER.size, deadline))
+    return kind, cpu_s, _read(pipe, length, deadline)
 
 
 def _read(pipe: IO[bytes], length: int, deadline: float) -> bytearray:
@@ -126,23 +127,24 @@ def _serve(max_memory_gb: float, timeout_s: float, decode: Decode) -> None:
         before = time.process_time()
         # The parent kills a child that is late; this is for the child whose parent died while it decoded.
         signal.setitimer(signal.ITIMER_REAL, timeout_s + ORPHAN_S)
-        worked, answer = _attempt(decode, data, max_duration_s)
+        kind, answer = _attempt(decode, data, max_duration_s)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        answers.write(_HEADER.pack(worked, time.process_time() - before, len(answer)))
+        answers.write(_HEADER.pack(kind, time.process_time() - before, len(answer)))
         answers.write(answer)
         answers.flush()
 
 
-def _attempt(decode: Decode, data: bytes, max_duration_s: float) -> tuple[bool, bytes | memoryview]:
+def _attempt(decode: Decode, data: bytes, max_duration_s: float) -> tuple[bytes, bytes | memoryview]:
     try:
-        return True, decode(data, max_duration_s).data.cast("B")
+        audio = decode(data, max_duration_s)
+        return audio.dtype.char.encode(), audio.data.cast("B")
     except RecordingError as error:
         reason, detail = error.reason, error.detail
     except MemoryError:
         reason, detail = TOO_MUCH_MEMORY, None
     except Exception as error:  # decoders raise anything on damaged input: UnicodeDecodeError, RuntimeError, ...
         reason, detail = "damaged audio", f"{type(error).__name__}: {error}"
-    return False, json.dumps([reason, detail]).encode()
+    return _REASON, json.dumps([reason, detail]).encode()
 
 
 if __name__ == "__main__":

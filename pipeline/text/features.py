@@ -1,42 +1,81 @@
-"""What a model wants its audio to look like, from `preprocessor_config.json`.
+"""What a model is given of a recording, from `preprocessor_config.json`: its samples, or mel features of them.
 
-Knows nothing of files other than that one; audio comes in as 16 kHz mono.
+Knows nothing of files other than that one; audio comes in as 16 kHz mono. It is computed where the audio is: on the GPU
+of the model that is to hear it.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import UsageError
 from pipeline.jsonfile import read_object
-from pipeline.records import SAMPLE_RATE, FloatArray
+from pipeline.records import SAMPLE_RATE
 
-VARIANCE_FLOOR = 1e-7  # what the checkpoints were trained with; keeps silence finite
+if TYPE_CHECKING:  # importing torch takes a second, and a driver only looks whether it can follow the settings
+    from pipeline.models.ctc import ForCTC
+    from pipeline.models.segments import Packed
+    from pipeline.text.mel import MelFeatures
+
+
+class Framing(Protocol):
+    """How samples become the rows that enter a model's layers."""
+
+    @property
+    def samples_per_frame(self) -> int: ...
+
+    @property
+    def min_samples(self) -> int: ...
+
+    def num_frames(self, num_samples: int) -> int: ...
 
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """Per-recording normalisation, as the checkpoint was trained."""
+    """Packed recordings to what a model takes, each as if it were alone."""
 
-    do_normalize: bool = True  # to zero mean and unit variance
+    do_normalize: bool = True  # samples to zero mean and unit variance, which models fold into their first convolution
+    mel: "MelFeatures | None" = None  # what is made of the samples; None: they are what the model takes
 
     @classmethod
     def from_pretrained(cls, directory: Path) -> "FeatureExtractor":
         settings = _settings(directory)
         kind = settings.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")
-        if kind != "Wav2Vec2FeatureExtractor":
-            raise UsageError(f"{directory}: feature extractor {kind} is not supported yet")
         if (rate := settings.get("sampling_rate", SAMPLE_RATE)) != SAMPLE_RATE:
             raise UsageError(f"{directory}: the model wants {rate} Hz; only {SAMPLE_RATE} Hz is supported")
-        return cls(bool(settings.get("do_normalize", True)))
+        if kind == "Wav2Vec2FeatureExtractor":
+            return cls(bool(settings.get("do_normalize", True)))
+        if kind != "SeamlessM4TFeatureExtractor":
+            raise UsageError(f"{directory}: feature extractor {kind} is not supported")
+        from pipeline.text.mel import MelFeatures
 
-    def __call__(self, audio: FloatArray) -> FloatArray:
-        if not self.do_normalize:
-            return audio  # (num_samples,)
-        normal: FloatArray = (audio - audio.mean()) / np.sqrt(audio.var() + np.float32(VARIANCE_FLOOR))
-        return normal  # (num_samples,)
+        try:
+            return cls(mel=MelFeatures.from_settings(settings))
+        except UsageError as error:
+            raise UsageError(f"{directory}: {error}") from error
+
+    def __call__(self, audio: "Packed") -> "Packed":
+        """Samples (N,), float or int16, to the model's inputs."""
+        return audio if self.mel is None else self.mel(audio)
+
+    def fit(self, model: "ForCTC") -> Framing:
+        """Has the model do its part of it. A UsageError where the two do not belong together."""
+        from pipeline.models.backbone import SampleBackbone
+
+        backbone: Any = model.backbone
+        wanted = "samples" if isinstance(backbone, SampleBackbone) else backbone.config.feature_projection_input_dim
+        if wanted != (made := "samples" if self.mel is None else self.mel.size):
+            raise UsageError(
+                f"the model hears {_told(wanted)}, but its preprocessor_config.json makes {_told(made)} of the audio"
+            )
+        if self.mel is not None:
+            return self.mel
+        backbone.normalise = self.do_normalize
+        return backbone.config  # type: ignore[no-any-return]
+
+
+def _told(wanted: str | int) -> str:
+    return wanted if isinstance(wanted, str) else f"rows of {wanted} mel features"
 
 
 def _settings(directory: Path) -> dict[str, Any]:

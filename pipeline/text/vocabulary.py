@@ -3,6 +3,7 @@
 Knows nothing of decoding; says which label is the blank, which ends a word, and which never appear in a text.
 """
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,12 @@ class Vocabulary:
     lower_case: bool = False  # the texts' case, where the labels have the other
 
     @classmethod
-    def from_pretrained(cls, directory: Path) -> "Vocabulary":
+    def from_pretrained(cls, directory: Path, language: str = "") -> "Vocabulary":
+        """`language` counts where each has a vocabulary; empty, it is the one that the tokenizer was saved with."""
         ids = read_object(directory / "vocab.json")
-        if ids and all(isinstance(value, dict) for value in ids.values()):
-            raise UsageError(
-                f"{directory}: a vocabulary per language ({', '.join(list(ids)[:5])}, ...): not supported yet"
-            )
         settings = _optional(directory / "tokenizer_config.json")
+        if ids and all(isinstance(value, dict) for value in ids.values()):
+            ids = _of_language(ids, language or str(settings.get("target_lang") or ""), directory)
         kind = str(settings.get("tokenizer_class", "Wav2Vec2CTCTokenizer"))
         if kind not in ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer"):
             raise UsageError(f"{directory}: tokenizer {kind} is not supported yet")
@@ -59,6 +59,16 @@ class Vocabulary:
 
 
 _MARKS = {"pad": "<pad>", "bos": "<s>", "eos": "</s>", "unk": "<unk>"}
+
+
+def _of_language(vocabularies: dict[str, Any], language: str, directory: Path) -> dict[str, Any]:
+    if language in vocabularies:
+        return dict(vocabularies[language])
+    known = difflib.get_close_matches(language, vocabularies, n=5, cutoff=0.4) or sorted(vocabularies)[:5]
+    among = f"{', '.join(known)}{', ...' if len(vocabularies) > len(known) else ''}"
+    if not language:
+        raise UsageError(f"{directory} has a vocabulary per language: give encode.language, one of {among}")
+    raise UsageError(f"{directory}: no vocabulary for the language {language!r}; known: {among}")
 
 
 def _labels(ids: dict[str, Any], directory: Path) -> tuple[str, ...]:

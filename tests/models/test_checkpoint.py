@@ -13,32 +13,51 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline.models.checkpoint import CheckpointError, NameTable, load_into, read_config, read_weights
+from pipeline.models.checkpoint import (
+    WEIGHT_NORM_ENDINGS,
+    CheckpointError,
+    NameTable,
+    load_into,
+    read_config,
+    read_weights,
+    to_save,
+    write_file,
+)
 
-NAMES = NameTable(renames=((r"^body\.", "first."),), may_leave=("unused.*",), head="head.", head_meaning="toy head")
+NAMES = NameTable(prefix="body.", may_leave=("*unused",), weight_normed=("*first.weight",))
 
 
-class Toy(nn.Module):
+class Body(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Conv1d(4, 6, 3)
-        self.head = nn.Linear(6, 2)
         self.register_buffer("steps", torch.tensor(0))
+
+
+class Toy(nn.Module):
+    """A body with a head, named as one of the heads that are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Body()
+        self.classifier = nn.Linear(6, 2)
 
 
 def toy_weights() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     weights = {name: torch.randn(weight.shape, generator=generator) for name, weight in Toy().named_parameters()}
-    return weights | {"steps": torch.tensor(7)}
+    return weights | {"body.steps": torch.tensor(7)}
 
 
 def loaded(weights: dict[str, Tensor], names: NameTable = NAMES) -> Toy:
     with torch.device("meta"):
         model = Toy()
-    load_into(model, weights, names, "some/model")
+    load_into(model, weights, names, "some/model", "toy head")
     return model
 
 
@@ -218,22 +237,46 @@ def test_a_path_that_is_no_directory_is_named(tmp_path: Path) -> None:
 # From weights to a model.
 
 
-def test_a_loaded_model_holds_exactly_the_weights_and_is_ready(tmp_path: Path) -> None:
-    """The risk: a parameter left on the meta device, in training mode, or with gradients."""
+def test_a_loaded_model_holds_exactly_the_weights_and_can_be_trained() -> None:
+    """The risk: a parameter left on the meta device, or without a gradient."""
     weights = toy_weights()
-    model = loaded(weights | {"unused.anything": torch.ones(1, dtype=torch.int8)})
+    model = loaded(weights)
     state = model.state_dict()
     assert state.keys() == weights.keys()
     assert all(torch.equal(state[name], weight) for name, weight in weights.items())
-    assert not model.training
-    assert not any(weight.requires_grad for weight in model.parameters())
+    assert all(weight.requires_grad for weight in model.parameters())
 
 
-def test_rename_rules_are_applied() -> None:
-    """The risk: a rule that matches nothing goes unnoticed while names happen to agree."""
+@settings(max_examples=60, deadline=None)
+@given(
+    has_prefix=st.lists(st.booleans(), min_size=3, max_size=3),
+    style=st.sampled_from(["plain", "weight_g", "parametrizations"]),
+    wants_head=st.booleans(),
+    others=st.sets(st.sampled_from(["lm_head.weight", "tdnn.0.kernel.bias", "quantizer.codevectors", "layer_weights"])),
+    unused=st.sampled_from([[], ["unused"], ["body.unused"]]),
+)
+def test_every_spelling_of_the_names_gives_the_same_model(
+    has_prefix: list[bool], style: str, wants_head: bool, others: set[str], unused: list[str]
+) -> None:
+    """The risk: an old and a new habit in one checkpoint, which each rule handles but not both together."""
     weights = toy_weights()
-    renamed = {re.sub("^first", "body", name): weight for name, weight in weights.items()}
-    assert torch.equal(loaded(renamed).first.weight, weights["first.weight"])
+    names = ["body.first.weight", "body.first.bias", "body.steps"]
+    pairs = zip(names, has_prefix, strict=True)
+    spelt = {name: name if prefixed else name.removeprefix("body.") for name, prefixed in pairs}
+    found = {spelt.get(name, name): weight for name, weight in weights.items()}
+    if style != "plain":
+        direction = found.pop(spelt["body.first.weight"])
+        stem = spelt["body.first.weight"].removesuffix(".weight")
+        endings = WEIGHT_NORM_ENDINGS[style == "parametrizations"]
+        gain = direction.norm(dim=(0, 1), keepdim=True)
+        found |= {stem + endings[0]: gain, stem + endings[1]: 3 * direction}
+    found |= dict.fromkeys([*others, *unused], torch.ones(1, dtype=torch.int8))
+    with torch.device("meta"):
+        model: nn.Module = Toy() if wants_head else Body()
+    left = load_into(model, found, NAMES, "some/model")
+    assert list(left) == ["body.unused" if wants_head else "unused"] * len(unused)
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(weight, weights[name if wants_head else f"body.{name}"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -241,23 +284,41 @@ def test_other_floats_become_fp32(dtype: torch.dtype) -> None:
     """The risk: a half-precision checkpoint that silently computes, or fails, in half precision."""
     weights = toy_weights()
     model = loaded({name: w.to(dtype) if w.is_floating_point() else w for name, w in weights.items()})
-    assert model.first.weight.dtype == model.head.bias.dtype == torch.float32
-    assert torch.equal(model.first.weight, weights["first.weight"].to(dtype).float())
-    assert model.steps.dtype == torch.int64
+    assert model.body.first.weight.dtype == model.classifier.bias.dtype == torch.float32
+    assert torch.equal(model.body.first.weight, weights["body.first.weight"].to(dtype).float())
+    assert model.body.steps.dtype == torch.int64
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
 def test_quantised_weights_are_refused_by_name(dtype: torch.dtype) -> None:
     """The risk: quantised numbers taken at face value without their scales."""
     weights = toy_weights()
-    with pytest.raises(CheckpointError, match=rf"some/model: head\.weight is of type {dtype}"):
-        loaded(weights | {"head.weight": weights["head.weight"].to(dtype)})
+    with pytest.raises(CheckpointError, match=rf"some/model: classifier\.weight is of type {dtype}"):
+        loaded(weights | {"classifier.weight": weights["classifier.weight"].to(dtype)})
 
 
 def test_a_buffer_of_another_type_is_refused_by_name() -> None:
     """The risk: a counter read from rounded floats."""
     with pytest.raises(CheckpointError, match=r"steps is of type torch\.float32, expected torch\.int64"):
-        loaded(toy_weights() | {"steps": torch.tensor(7.0)})
+        loaded(toy_weights() | {"body.steps": torch.tensor(7.0)})
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+def test_weights_that_are_no_numbers_are_refused_by_name(number: float) -> None:
+    """The risk: a checkpoint that overflowed as it was made half, and a night of emissions that are not numbers."""
+    weights = toy_weights()
+    weights["body.first.bias"][2] = number
+    with pytest.raises(CheckpointError, match=r"some/model: body\.first\.bias holds what is not a number"):
+        loaded(weights)
+
+
+def test_a_buffer_that_no_checkpoint_holds_is_not_left_without_data() -> None:
+    """The risk: a table of positions that was computed on the meta device, found when the first recording comes."""
+    with torch.device("meta"):
+        model = Toy()
+        model.body.register_buffer("table", torch.arange(3), persistent=False)
+    with pytest.raises(RuntimeError, match=r"body\.table"):
+        load_into(model, toy_weights(), NAMES, "some/model")
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")  # the old style is the point
@@ -273,32 +334,32 @@ def test_weight_norm_folds_to_what_torch_computes(style: str, dim: int) -> None:
         weight.data = torch.randn(weight.shape, generator=generator)
     conv(torch.zeros(1, 4, 3))  # the old style computes its weight in a hook before forward
     expected = conv.weight.detach().clone()
-    stored = {f"first.{name}": weight for name, weight in conv.state_dict().items()}
-    assert "first.weight" not in stored
-    rest = {name: weight for name, weight in toy_weights().items() if not name.startswith("first.")}
-    torch.testing.assert_close(loaded(stored | rest).first.weight, expected, atol=1e-6, rtol=1e-6)
+    stored = {f"body.first.{name}": weight for name, weight in conv.state_dict().items()}
+    assert "body.first.weight" not in stored
+    rest = {name: weight for name, weight in toy_weights().items() if not name.startswith("body.first.")}
+    torch.testing.assert_close(loaded(stored | rest).body.first.weight, expected, atol=1e-6, rtol=1e-6)
 
 
 def test_a_gain_of_the_wrong_shape_is_refused() -> None:
     """The risk: a gain that broadcasts to something."""
     weights = toy_weights()
-    direction = weights.pop("first.weight")
+    direction = weights.pop("body.first.weight")
     for gain in (torch.ones(1, 1, 2), torch.ones(3), torch.ones(6, 4, 3)):
         with pytest.raises(CheckpointError, match=r"first\.weight_g has shape"):
-            loaded(weights | {"first.weight_g": gain, "first.weight_v": direction})
+            loaded(weights | {"body.first.weight_g": gain, "body.first.weight_v": direction})
 
 
 def test_half_a_weight_norm_pair_is_reported() -> None:
     """The risk: a gain without its direction, dropped as unused."""
-    with pytest.raises(CheckpointError, match=r"1 unknown \(first\.weight_g\)"):
-        loaded(toy_weights() | {"first.weight_g": torch.ones(1, 1, 3)})
+    with pytest.raises(CheckpointError, match=r"1 unknown \(body\.first\.weight_g\)"):
+        loaded(toy_weights() | {"body.first.weight_g": torch.ones(1, 1, 3)})
 
 
 def test_one_weight_under_two_names_is_refused() -> None:
     """The risk: the order of a file decides which of two weights is used."""
     weights = toy_weights()
-    pair = {"first.weight_g": torch.ones(1, 1, 3), "first.weight_v": weights["first.weight"]}
-    for twice in ({"body.bias": weights["first.bias"]}, pair):
+    pair = {"body.first.weight_g": torch.ones(1, 1, 3), "body.first.weight_v": weights["body.first.weight"]}
+    for twice in ({"first.bias": weights["body.first.bias"]}, pair):
         with pytest.raises(CheckpointError, match="there twice"):
             loaded(weights | twice)
 
@@ -306,20 +367,53 @@ def test_one_weight_under_two_names_is_refused() -> None:
 def test_missing_and_unknown_weights_are_both_listed_and_counted() -> None:
     """The risk: a model that runs on initial values, or one of another architecture that half fits."""
     weights = toy_weights()
-    del weights["first.bias"]
+    del weights["body.first.bias"]
     extra = {f"extra.{index}": torch.ones(1) for index in range(9)}
-    with pytest.raises(CheckpointError, match=r"1 missing \(first\.bias\), 9 unknown \(extra\.0.*\.\.\.\)"):
+    with pytest.raises(CheckpointError, match=r"1 missing \(body\.first\.bias\), 9 unknown \(extra\.0.*\.\.\.\)"):
         loaded(weights | extra)
+
+
+def test_more_of_the_models_own_head_is_not_taken_for_another_head() -> None:
+    """The risk: a deeper head than ours, of which only the part that we know is used."""
+    with pytest.raises(CheckpointError, match=r"1 unknown \(classifier\.scale\)"):
+        loaded(toy_weights() | {"classifier.scale": torch.ones(1)})
 
 
 def test_a_shape_that_differs_is_reported_with_name_and_both_shapes() -> None:
     """The risk: a broadcast or a bare size mismatch that does not say where."""
-    with pytest.raises(CheckpointError, match=r"some/model: head\.bias has shape \(3,\).*\(2,\)"):
-        loaded(toy_weights() | {"head.bias": torch.ones(3)})
+    with pytest.raises(CheckpointError, match=r"some/model: classifier\.bias has shape \(3,\).*\(2,\)"):
+        loaded(toy_weights() | {"classifier.bias": torch.ones(3)})
 
 
 def test_a_missing_head_is_told_apart_from_missing_weights() -> None:
     """The risk: "2 missing" where the user needs to hear that this is not a fine-tuned model."""
-    weights = {name: weight for name, weight in toy_weights().items() if not name.startswith("head.")}
-    with pytest.raises(CheckpointError, match="some/model has no toy head"):
+    weights = {name: weight for name, weight in toy_weights().items() if not name.startswith("classifier.")}
+    with pytest.raises(CheckpointError, match=r"some/model has no toy head \(classifier\)"):
         loaded(weights)
+    with pytest.raises(CheckpointError, match=r"1 missing \(classifier\.bias\)"):
+        loaded(weights | {"classifier.weight": torch.ones(2, 6)})
+
+
+# And back.
+
+
+def test_what_is_written_is_what_was_loaded(tmp_path: Path) -> None:
+    """The risk: a weight norm split along another dimension than transformers joins it."""
+    weights = toy_weights()
+    write_file(to_save(loaded(weights).state_dict(), NAMES), tmp_path / "model.safetensors")
+    saved = read_weights(tmp_path)
+    assert saved["body.first.parametrizations.weight.original0"].shape == (1, 1, 3)
+    for name, weight in loaded(saved).state_dict().items():
+        torch.testing.assert_close(weight, weights[name])
+
+
+def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """The risk: a full disk that takes the old model with it."""
+    path = tmp_path / "model.safetensors"
+    write_file(toy_weights(), path)
+    whole = path.read_bytes()
+    shared = torch.ones(3)
+    with pytest.raises(RuntimeError, match="share memory"):
+        write_file({"a": shared, "b": shared}, path)
+    assert path.read_bytes() == whole
+    assert [one.name for one in tmp_path.iterdir()] == ["model.safetensors"]

@@ -4,37 +4,18 @@ It does not know trained weights: what a model says is not judged here, only tha
 """
 
 import json
-import math
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from pipeline.models.checkpoint import CheckpointError
-from pipeline.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2ForCTC
+from pipeline.models.wav2vec2 import Wav2Vec2ForCTC
+from tests.models.oracle import GROUP, LAYER, SECOND, TOLERANCE, audio, largest_difference, oracle_model, saved
 
-TOLERANCE = 1e-4  # on logits of size 1
-SECOND = 16_000
-
-GROUP: dict[str, Any] = {
-    "conv_dim": [16] * 7,
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-    "vocab_size": 11,
-    "apply_spec_augment": False,
-}
-LAYER = GROUP | {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 SHORT_STACK = {"conv_dim": [12, 20, 8], "conv_kernel": [7, 4, 3], "conv_stride": [4, 3, 5]}
 VARIANTS: dict[str, dict[str, Any]] = {
     "group": GROUP,
@@ -54,48 +35,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "layer_large_eps": LAYER | {"layer_norm_eps": 0.3},
     "position_groups_are_channels": GROUP | {"num_conv_pos_embedding_groups": 32},
 }
-
-
-def oracle_model(config: dict[str, Any], seed: int = 0) -> nn.Module:
-    """transformers' model, scaled to keep activations near size 1, with no norm or bias at its default."""
-    transformers = pytest.importorskip("transformers")
-    oracle: nn.Module = transformers.Wav2Vec2ForCTC._from_config(
-        transformers.Wav2Vec2Config(**config), attn_implementation="eager"
-    )
-    generator = torch.Generator().manual_seed(seed)
-    for name, weight in oracle.named_parameters():
-        noise = torch.randn(weight.shape, generator=generator)
-        if name.endswith("weight.original0"):  # the positional convolution's gain, one per tap
-            size, width = config["hidden_size"], weight.shape[-1]
-            weight.data = math.sqrt(size / width) * (1 + 0.3 * noise)
-        elif weight.ndim > 1:
-            weight.data = noise / math.sqrt(weight[0].numel())
-        elif name.endswith("norm.weight"):
-            weight.data = 1 + 0.3 * noise
-        else:
-            weight.data = 0.3 * noise
-    return oracle.eval()
-
-
-def audio(batch: int, num_samples: int, seed: int = 1) -> Tensor:
-    """Noise with a slow swell and an offset, so that statistics over time matter."""
-    generator = torch.Generator().manual_seed(seed)
-    swell = 0.2 + torch.linspace(0, 6, num_samples).sin().abs()
-    return torch.randn((batch, num_samples), generator=generator) * swell + 0.1
-
-
-def largest_difference(oracle: nn.Module, ours: Wav2Vec2ForCTC, input_values: Tensor) -> float:
-    with torch.inference_mode():
-        expected = oracle(input_values).logits
-        logits = ours(input_values)
-    assert logits.shape == expected.shape
-    assert 0.2 < expected.std() < 10, "logits that are all alike would prove nothing"
-    return float((logits - expected).abs().max())
-
-
-def saved(oracle: nn.Module, directory: Path, **options: Any) -> Path:
-    oracle.save_pretrained(directory, **options)  # type: ignore[operator]
-    return directory
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -144,7 +83,7 @@ def test_equal_length_neighbours_do_not_change_a_recording(tmp_path: Path) -> No
     """The risk: statistics taken over the batch, so that a transcript depends on its neighbours."""
     ours = Wav2Vec2ForCTC.from_pretrained(saved(oracle_model(GROUP), tmp_path))
     both = audio(2, SECOND)
-    torch.testing.assert_close(ours(both)[:1], ours(both[:1]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours(both).logits[:1], ours(both[:1]).logits, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("style", ["shards of transformers", "pickle", "old weight-norm names", "half precision"])
@@ -219,95 +158,3 @@ def test_a_config_error_names_its_file(tmp_path: Path) -> None:
     path.write_text(json.dumps({"model_type": "hubert"}))
     with pytest.raises(CheckpointError, match=re.escape(str(path)) + ".*hubert"):
         Wav2Vec2ForCTC.from_pretrained(tmp_path)
-
-
-def test_too_short_a_recording_is_refused_with_both_numbers() -> None:
-    """The risk: torch's own error about kernels, or a recording with no frames, deep inside a run."""
-    with torch.device("meta"):
-        model = Wav2Vec2ForCTC(Wav2Vec2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2))
-    with pytest.raises(ValueError, match=r"399 samples.*400"):
-        model(torch.zeros((1, 399), device="meta"))
-    assert model(torch.zeros((1, 400), device="meta")).shape == (1, 1, 32)
-
-
-def test_audio_without_a_batch_dimension_is_refused() -> None:
-    """The risk: one recording of N samples read as N recordings."""
-    with torch.device("meta"):
-        model = Wav2Vec2ForCTC(Wav2Vec2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2))
-    with pytest.raises(ValueError, match=r"\(recordings, samples\)"):
-        model(torch.zeros(SECOND, device="meta"))
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    stack=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 6)), min_size=1, max_size=4),
-    extra=st.integers(0, 700),
-)
-def test_num_frames_is_what_the_convolutions_make(stack: list[tuple[int, int]], extra: int) -> None:
-    """The risk: segment bounds one frame off when packing, at lengths nobody tried."""
-    kernels, strides = tuple(kernel for kernel, _ in stack), tuple(stride for _, stride in stack)
-    config = Wav2Vec2Config(conv_dim=(1,) * len(stack), conv_kernel=kernels, conv_stride=strides)
-    x = torch.zeros((1, 1, config.min_samples + extra), device="meta")
-    for kernel, stride in stack:
-        x = nn.Conv1d(1, 1, kernel, stride, device="meta")(x)
-    assert config.num_frames(config.min_samples + extra) == x.shape[2]
-    assert config.num_frames(config.min_samples) == 1
-    assert config.num_frames(config.min_samples - 1) == config.num_frames(0) == 0
-    assert config.num_frames(config.min_samples + config.samples_per_frame) == 2
-
-
-def test_a_config_survives_transformers_own_file(tmp_path: Path) -> None:
-    """The risk: a field written by transformers but read under another name, and so left at its default."""
-    transformers = pytest.importorskip("transformers")
-    other: dict[str, Any] = {
-        **{"conv_dim": [4, 6], "conv_kernel": [5, 3], "conv_stride": [3, 2], "conv_bias": True},
-        **{
-            "feat_extract_norm": "layer",
-            "feat_extract_activation": "relu",
-            "hidden_size": 24,
-            "vocab_size": 9,
-        },
-        **{"num_hidden_layers": 5, "num_attention_heads": 3, "intermediate_size": 7, "hidden_act": "silu"},
-        **{"layer_norm_eps": 0.5, "num_conv_pos_embeddings": 9, "num_conv_pos_embedding_groups": 2},
-        **{"do_stable_layer_norm": True, "pad_token_id": 8},
-    }
-    transformers.Wav2Vec2Config(**other).save_pretrained(tmp_path)
-    config = Wav2Vec2Config.from_dict(json.loads((tmp_path / "config.json").read_text()))
-    assert vars(config) == {name: tuple(v) if isinstance(v, list) else v for name, v in other.items()}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"model_type": "hubert"}, "hubert"),
-        ({"model_type": "wav2vec2-conformer"}, "wav2vec2-conformer"),
-        ({"model_type": None}, "model_type"),
-        ({"add_adapter": True}, "add_adapter.*not supported yet"),
-        ({"adapter_attn_dim": 16}, "adapter_attn_dim.*not supported yet"),
-        ({"hidden_act": "mish"}, "hidden_act is 'mish'; known: gelu.*relu"),
-        ({"feat_extract_activation": "tanh"}, "feat_extract_activation is 'tanh'; known: gelu"),
-        ({"feat_extract_norm": "batch"}, "feat_extract_norm is 'batch'; known: group, layer"),
-        ({"conv_stride": [5, 2]}, "conv_dim, conv_kernel and conv_stride"),
-        ({"conv_dim": [], "conv_kernel": [], "conv_stride": []}, "conv_dim, conv_kernel and conv_stride"),
-        ({"conv_kernel": [10, 3, 3, 3, 3, 2, 0]}, "conv_kernel must be positive"),
-        ({"conv_kernel": "10,3,3"}, "conv_kernel must be like"),
-        ({"num_hidden_layers": 0}, "num_hidden_layers must be positive"),
-        ({"num_attention_heads": 5}, "num_attention_heads.*768"),
-        ({"num_conv_pos_embedding_groups": 7}, "num_conv_pos_embedding_groups.*768"),
-        ({"layer_norm_eps": 0}, "layer_norm_eps must be positive"),
-        ({"layer_norm_eps": "1e-5"}, "layer_norm_eps must be like"),
-        ({"vocab_size": None}, "vocab_size must be like"),
-        ({"hidden_size": True}, "hidden_size must be like"),
-        ({"pad_token_id": 32}, "pad_token_id 32.*32"),
-    ],
-)
-def test_a_config_we_would_compute_wrongly_is_refused_by_name(changes: dict[str, Any], message: str) -> None:
-    """The risk: a config that is almost ours, run as if it were, with wrong logits and no word about it."""
-    with pytest.raises(ValueError, match=message):
-        Wav2Vec2Config.from_dict({"model_type": "wav2vec2"} | changes)
-
-
-def test_checks_also_guard_configs_made_in_code() -> None:
-    """The risk: checks that only files pass through."""
-    with pytest.raises(ValueError, match="hidden_act"):
-        replace(Wav2Vec2Config(), hidden_act="mish")

@@ -72,10 +72,13 @@ def test_what_a_library_prints_is_not_taken_for_samples(guard: Guard) -> None:
 
 def test_samples_arrive_as_they_left() -> None:
     """More than a pipe holds at once, both ways."""
-    data = encode(tone(44_100, 10.0), 44_100, subtype="FLOAT")
     guard = Guard(max_memory_gb=4.0, timeout_s=60.0)
     try:
-        np.testing.assert_array_equal(guard.decode(data, 60.0), decode_here(data, 60.0))
+        for rate, dtype in ((44_100, np.float32), (16_000, np.int16)):
+            data = encode(tone(rate, 10.0), rate, subtype="PCM_16")
+            audio = guard.decode(data, 60.0)
+            assert audio.dtype == dtype
+            np.testing.assert_array_equal(audio, decode_here(data, 60.0))
         assert fails(guard, b"not audio at all") == ("not audio", "Format not recognised.")
     finally:
         guard.stop()

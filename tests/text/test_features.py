@@ -1,19 +1,39 @@
-"""Features against transformers' extractor, one recording at a time, and its settings in either file."""
+"""What a model is given of its audio: settings in either file, and models that want something else.
+
+That the values are transformers' is tested where they are computed: in the encode stage, and in `test_mel`.
+"""
 
 import json
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
+import torch
+from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
 
 from pipeline.errors import UsageError
+from pipeline.models.bert import Wav2Vec2BertConfig, Wav2Vec2BertForCTC
+from pipeline.models.segments import Packed
+from pipeline.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2ForCTC
 from pipeline.text.features import FeatureExtractor
+from tests.models.oracle import GROUP, SMALL
+
+
+def samples_model() -> Wav2Vec2ForCTC:
+    known = {name: value for name, value in GROUP.items() if name != "apply_spec_augment"}
+    return Wav2Vec2ForCTC(Wav2Vec2Config(**known))
+
+
+def mel_model(size: int = 160) -> Wav2Vec2BertForCTC:
+    known = {name: value for name, value in SMALL.items() if name != "apply_spec_augment"}
+    return Wav2Vec2BertForCTC(Wav2Vec2BertConfig(**known, feature_projection_input_dim=size))
 
 
 @pytest.mark.parametrize("do_normalize", [True, False])
 @pytest.mark.parametrize("layout", ["preprocessor", "processor"])
-def test_values_equal_those_of_transformers_from_either_file(tmp_path: Path, layout: str, do_normalize: bool) -> None:
+def test_settings_are_read_from_either_file_and_normalising_is_left_to_the_model(
+    tmp_path: Path, layout: str, do_normalize: bool
+) -> None:
     oracle = Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=True)
     if layout == "preprocessor":
         oracle.save_pretrained(tmp_path)
@@ -21,19 +41,46 @@ def test_values_equal_those_of_transformers_from_either_file(tmp_path: Path, lay
         (tmp_path / "vocab.json").write_text('{"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4}')
         Wav2Vec2Processor(oracle, Wav2Vec2CTCTokenizer(str(tmp_path / "vocab.json"))).save_pretrained(tmp_path)
     assert (tmp_path / "preprocessor_config.json").exists() == (layout == "preprocessor")
+    ours, model = FeatureExtractor.from_pretrained(tmp_path), samples_model()
+    framing = ours.fit(model)
+    assert model.backbone.normalise == do_normalize
+    assert (framing.samples_per_frame, framing.min_samples, framing.num_frames(16_000)) == (320, 400, 49)
+    audio = Packed.of([torch.ones(500)])
+    assert ours(audio) is audio
+
+
+@pytest.mark.parametrize(("bins", "stride"), [(80, 2), (20, 3)])
+def test_mel_features_are_as_wide_and_as_many_as_those_of_transformers(tmp_path: Path, bins: int, stride: int) -> None:
+    oracle = SeamlessM4TFeatureExtractor(feature_size=bins, num_mel_bins=bins, stride=stride)
+    oracle.save_pretrained(tmp_path)
     ours = FeatureExtractor.from_pretrained(tmp_path)
-    for scale, offset in ((0.1, 0.0), (1e-4, 0.5), (1.0, -0.1)):
-        audio = np.random.default_rng(0).normal(offset, scale, 16_001).astype(np.float32)
-        values = ours(audio)
-        assert values.dtype == np.float32
-        np.testing.assert_allclose(values, oracle(audio, sampling_rate=16_000).input_values[0], rtol=1e-5, atol=1e-5)
+    framing = ours.fit(mel_model(bins * stride))
+    audio = torch.randn(16_000, generator=torch.Generator().manual_seed(0))
+    expected = oracle(audio.numpy(), sampling_rate=16_000, return_tensors="pt")
+    features = ours(Packed.of([audio])).data
+    assert features.shape == (int(expected.attention_mask.sum()), bins * stride)
+    assert framing.num_frames(16_000) == len(features)
+    assert framing.num_frames(framing.min_samples) == 1
 
 
-@pytest.mark.parametrize("audio", [np.zeros(1000, np.float32), np.full(1000, 0.7, np.float32), np.ones(1, np.float32)])
-def test_silence_stays_finite(audio: np.ndarray) -> None:
-    values = FeatureExtractor()(audio)
-    assert np.isfinite(values).all()
-    assert np.abs(values).max() < 1
+@pytest.mark.parametrize(
+    ("settings", "model", "message"),
+    [
+        ({}, mel_model(), "hears rows of 160 mel features, but its preprocessor_config.json makes samples"),
+        (
+            {"feature_extractor_type": "SeamlessM4TFeatureExtractor"},
+            samples_model(),
+            "hears samples, but its preprocessor_config.json makes rows of 160 mel features",
+        ),
+        ({"feature_extractor_type": "SeamlessM4TFeatureExtractor"}, mel_model(80), "hears rows of 80 mel features"),
+    ],
+)
+def test_features_that_are_not_what_the_model_hears_are_refused(
+    tmp_path: Path, settings: dict[str, Any], model: Any, message: str
+) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(UsageError, match=message):
+        FeatureExtractor.from_pretrained(tmp_path).fit(model)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +91,8 @@ def test_silence_stays_finite(audio: np.ndarray) -> None:
         ("[]", "preprocessor_config.json: not a JSON object"),
         ('{"sampling_rate": 8000}', "the model wants 8000 Hz"),
         ('{"feature_extractor_type": "WhisperFeatureExtractor"}', "feature extractor WhisperFeatureExtractor"),
+        ('{"feature_extractor_type": "SeamlessM4TFeatureExtractor", "num_mel_bins": "80"}', "num_mel_bins"),
+        ('{"feature_extractor_type": "SeamlessM4TFeatureExtractor", "stride": 0}', "stride"),
     ],
 )
 def test_what_cannot_be_followed_is_named(tmp_path: Path, content: str | None, message: str) -> None:

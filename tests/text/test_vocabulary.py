@@ -60,6 +60,16 @@ def test_older_layouts_keep_special_tokens_as_objects_in_a_file_of_their_own(tmp
     assert (ours.blank, ours.delimiter, ours.silent) == (2, 3, {2, 4})
 
 
+def test_of_a_vocabulary_per_language_the_asked_one_is_taken_else_the_one_it_was_saved_with(tmp_path: Path) -> None:
+    marks = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4}
+    (tmp_path / "first.json").write_text(json.dumps({"eng": marks | {"a": 5}, "fra": marks | {"é": 5, "a": 6}}))
+    tokenizer = Wav2Vec2CTCTokenizer(str(tmp_path / "first.json"), target_lang="fra")
+    tokenizer.save_pretrained(tmp_path)
+    assert Vocabulary.from_pretrained(tmp_path).labels == tuple(tokenizer.convert_ids_to_tokens(range(7)))
+    tokenizer.set_target_lang("eng")
+    assert Vocabulary.from_pretrained(tmp_path, "eng").labels == tuple(tokenizer.convert_ids_to_tokens(range(6)))
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -73,7 +83,17 @@ def test_older_layouts_keep_special_tokens_as_objects_in_a_file_of_their_own(tmp
         ({"vocab.json": '{"<pad>": 0, "a": 2}'}, "no label has the id 1"),
         ({"vocab.json": '{"<pad>": -1, "a": 0}'}, "no label has the id 1"),
         ({"vocab.json": '{"<pad>": "0"}'}, "the id of '<pad>' is not a number"),
-        ({"vocab.json": '{"eng": {"a": 0}, "deu": {"a": 0}}'}, "a vocabulary per language (eng, deu, ...)"),
+        (
+            {"vocab.json": '{"eng": {"a": 0}, "deu": {"a": 0}}'},
+            "has a vocabulary per language: give encode.language, one of",
+        ),
+        (
+            {
+                "vocab.json": '{"eng": {"a": 0}, "deu": {"a": 0}, "fra": {}}',
+                "tokenizer_config.json": '{"target_lang": "dut"}',
+            },
+            "no vocabulary for the language 'dut'; known: deu, ...",
+        ),
         (
             {"vocab.json": '{"<pad>": 0}', "tokenizer_config.json": '{"tokenizer_class": "WhisperTokenizer"}'},
             "tokenizer WhisperTokenizer",

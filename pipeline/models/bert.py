@@ -1,0 +1,282 @@
+"""Wav2Vec2-BERT: mel features to hidden states, by layers that attend far and convolve the near past.
+
+It does not know how features are made from audio (`text/mel.py` does), or what the vocabulary's entries mean.
+
+Barrault et al. 2023, arXiv 2312.05187; Chung et al. 2021, arXiv 2108.06209. Shapes: T frames of all packed recordings,
+T' after the adapter, C features of a frame, D hidden size, D' behind the adapter. Module names are those of Hugging
+Face checkpoints: few need a rule.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.models.attention import Attend
+from pipeline.models.backbone import Backbone, Embedder, Trace
+from pipeline.models.checkpoint import NameTable
+from pipeline.models.config import ModelConfig
+from pipeline.models.conformer import Pointwise
+from pipeline.models.conv import FrameConv
+from pipeline.models.ctc import ForCTC
+from pipeline.models.linear import ACTIVATIONS, Linear
+from pipeline.models.positions import SelfAttention, rotary_frequencies, shared_positions, sinusoid_frequencies
+from pipeline.models.segments import Packed, Window
+
+NAMES = NameTable(
+    prefix="wav2vec2_bert.",
+    may_leave=("*masked_spec_embed", "*mask_time_emb_vector", "*embed_positions.*"),  # those positions are computed
+)
+
+
+@dataclass(frozen=True)
+class Wav2Vec2BertConfig(ModelConfig):
+    model_type: ClassVar[str] = "wav2vec2-bert"
+
+    hidden_size: int = 1024
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    intermediate_size: int = 4096
+    hidden_act: str = "swish"
+    classifier_proj_size: int = 768
+    num_adapter_layers: int = 1
+
+    feature_projection_input_dim: int = 160  # C: mel bins times the frames that are stacked
+    position_embeddings_type: str | None = "relative_key"  # None: frames are told apart by the convolutions alone
+    left_max_position_embeddings: int = 64  # frames to the left that relative_key tells apart
+    right_max_position_embeddings: int = 8  # and to the right
+    rotary_embedding_base: int = 10_000
+    conv_depthwise_kernel_size: int = 31  # of the convolution in each layer, in frames
+    adapter_act: str = "relu"  # inside the adapter's feed-forward blocks
+    use_intermediate_ffn_before_adapter: bool = False  # half a feed-forward block more
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.must_be_one_of("position_embeddings_type", (None, "relative", "relative_key", "rotary"))
+        self.must_be_one_of("adapter_act", ACTIVATIONS)
+        if self.conv_depthwise_kernel_size % 2 == 0:
+            raise ValueError(f"conv_depthwise_kernel_size must be odd, not {self.conv_depthwise_kernel_size}")
+        if min(self.reach) < 0:
+            raise ValueError("left_max_position_embeddings and right_max_position_embeddings must not be negative")
+        pairs = {"rotary": self.hidden_size // self.num_attention_heads, "relative": self.hidden_size}
+        if pairs.get(self.position_embeddings_type or "", 0) % 2:
+            raise ValueError(
+                f"{self.position_embeddings_type} positions need an even size, of each head or of all, "
+                f"not hidden_size {self.hidden_size} in {self.num_attention_heads} heads"
+            )
+        if self.use_intermediate_ffn_before_adapter and not self.add_adapter:
+            raise ValueError("use_intermediate_ffn_before_adapter needs add_adapter")
+        if self.output_size % self.num_attention_heads:
+            raise ValueError(f"output_hidden_size must be a multiple of num_attention_heads, not {self.output_size}")
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        return self.left_max_position_embeddings, self.right_max_position_embeddings
+
+    @property
+    def adapter_window(self) -> Window:
+        """What each layer of the adapter sees. Its zeros follow from the stride, whatever the kernel."""
+        zeros = self.adapter_stride // 2
+        return Window(self.adapter_kernel_size, self.adapter_stride, left=zeros, right=zeros)
+
+    def num_adapted(self, num_frames: int) -> int:
+        for _ in range(self.num_adapter_layers if self.add_adapter else 0):
+            num_frames = self.adapter_window.num_outputs(num_frames)
+        return num_frames
+
+
+class FeatureProjection(nn.Module):
+    """Features to the encoder's width."""
+
+    def __init__(self, config: Wav2Vec2BertConfig) -> None:
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(config.feature_projection_input_dim, eps=config.layer_norm_eps)
+        self.projection = Linear(config.feature_projection_input_dim, config.hidden_size)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.layer_norm(x)  # (T, C)
+        x = self.projection(features).float()  # (T, D)
+        return x, features
+
+
+class FeedForward(nn.Module):
+    def __init__(self, size: int, inner_size: int, activation: str) -> None:
+        super().__init__()
+        self.intermediate_dense = Linear(size, inner_size, activation=activation)
+        self.output_dense = Linear(inner_size, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.intermediate_dense(x)  # (T, inner size)
+        x = self.output_dense(x)  # (T, D)
+        return x
+
+
+class ConvModule(nn.Module):
+    """What a frame takes from itself and those just before it, channel by channel."""
+
+    def __init__(self, config: Wav2Vec2BertConfig) -> None:
+        super().__init__()
+        size, width, eps = config.hidden_size, config.conv_depthwise_kernel_size, config.layer_norm_eps
+        self.layer_norm = nn.LayerNorm(size, eps=eps)
+        self.pointwise_conv1 = Pointwise(size, 2 * size)
+        self.depthwise_conv = FrameConv((size, size), Window(width, left=width - 1), groups=size, bias=False)
+        self.depthwise_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.pointwise_conv2 = Pointwise(size, size)
+
+    def forward(self, x: Packed) -> Tensor:
+        y = F.glu(self.pointwise_conv1(self.layer_norm(x.data)), dim=1)  # (T, D)
+        y = self.depthwise_conv(x.with_data(y)).data.float()  # (T, D)
+        y = self.activation(self.depthwise_layer_norm(y))
+        y = self.pointwise_conv2(y)  # (T, D)
+        return y  # type: ignore[no-any-return]
+
+
+class EncoderLayer(nn.Module):
+    """Half a feed-forward block before attention and convolution, and half a one after."""
+
+    def __init__(self, config: Wav2Vec2BertConfig) -> None:
+        super().__init__()
+        size, inner_size, eps = config.hidden_size, config.intermediate_size, config.layer_norm_eps
+        kind: Any = config.position_embeddings_type
+        self.ffn1_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.ffn1 = FeedForward(size, inner_size, config.hidden_act)
+        self.self_attn_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.self_attn = SelfAttention(size, config.num_attention_heads, kind, config.reach)
+        self.conv_module = ConvModule(config)
+        self.ffn2_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.ffn2 = FeedForward(size, inner_size, config.hidden_act)
+        self.final_layer_norm = nn.LayerNorm(size, eps=eps)
+
+    def forward(self, x: Packed, positions: Tensor | None, how: Attend) -> Packed:
+        y = x.data  # (T, D), fp32 throughout: the residual stream
+        y = torch.add(y, self.ffn1(self.ffn1_layer_norm(y)), alpha=0.5)
+        y = y + self.self_attn(x.with_data(self.self_attn_layer_norm(y)), positions, how)
+        y = y + self.conv_module(x.with_data(y))
+        y = torch.add(y, self.ffn2(self.ffn2_layer_norm(y)), alpha=0.5)
+        return x.with_data(self.final_layer_norm(y))
+
+
+class Encoder(nn.Module):
+    frequencies: Tensor
+
+    def __init__(self, config: Wav2Vec2BertConfig) -> None:
+        super().__init__()
+        self.kind: Any = config.position_embeddings_type
+        with torch.device("cpu"):  # no checkpoint holds these, so they must be real even in a model without weights
+            head_size = config.hidden_size // config.num_attention_heads
+            rotary = self.kind == "rotary"
+            frequencies = (
+                rotary_frequencies(head_size, config.rotary_embedding_base)
+                if rotary
+                else sinusoid_frequencies(config.hidden_size)
+            )
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
+
+    def forward(self, x: Packed, trace: Trace, implementation: str) -> Packed:
+        positions = shared_positions(self.kind, x.segments, self.frequencies)
+        trace.state(x)
+        for layer in self.layers:
+            x = layer(x, positions, trace.attend(implementation))
+            trace.state(x)
+        return x
+
+
+class AdapterLayer(nn.Module):
+    """A transformer layer whose input and residual are both halved, each by a convolution of its own."""
+
+    def __init__(self, config: Wav2Vec2BertConfig) -> None:
+        super().__init__()
+        size, eps, window = config.output_size, config.layer_norm_eps, config.adapter_window
+        self.residual_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.residual_conv = FrameConv((size, 2 * size), window)
+        self.self_attn_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.self_attn_conv = FrameConv((size, 2 * size), window)
+        self.self_attn = SelfAttention(size, config.num_attention_heads)
+        self.ffn_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.ffn = FeedForward(size, config.intermediate_size, config.adapter_act)
+
+    def forward(self, x: Packed, how: Attend) -> Packed:
+        residual = self.residual_conv(x.with_data(self.residual_layer_norm(x.data)))  # (T', 2 D')
+        x = self.self_attn_conv(x.with_data(self.self_attn_layer_norm(x.data)))  # (T', 2 D')
+        y = F.glu(residual.data.float(), dim=1)  # (T', D')
+        y = y + self.self_attn(x.with_data(F.glu(x.data, dim=1)), None, how)
+        y = y + self.ffn(self.ffn_layer_norm(y))
+        return x.with_data(y)
+
+
+class Adapter(nn.Module):
+    """Fewer frames, for what follows."""
+
+    def __init__(self, config: Wav2Vec2BertConfig) -> None:
+        super().__init__()
+        size = config.output_size
+        has_projection = size != config.hidden_size
+        self.proj = Linear(config.hidden_size, size) if has_projection else None
+        self.proj_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps) if has_projection else None
+        self.layers = nn.ModuleList(AdapterLayer(config) for _ in range(config.num_adapter_layers))
+
+    def forward(self, x: Packed, how: Attend) -> Packed:
+        if self.proj is not None and self.proj_layer_norm is not None:
+            projected: Tensor = self.proj_layer_norm(self.proj(x.data).float())  # (T, D')
+            x = x.with_data(projected)
+        for layer in self.layers:
+            x = layer(x, how)
+        return x
+
+
+class Wav2Vec2BertModel(Backbone):
+    """Mel features (T, C) to hidden states (T', D')."""
+
+    config_class = Wav2Vec2BertConfig
+    names = NAMES
+    config: Wav2Vec2BertConfig
+    input_name = "input_features"
+
+    def __init__(self, config: Wav2Vec2BertConfig) -> None:
+        super().__init__(config)
+        self.feature_projection = FeatureProjection(config)
+        self.encoder = Encoder(config)
+        has_ffn = config.use_intermediate_ffn_before_adapter
+        self.intermediate_ffn = FeedForward(config.hidden_size, config.intermediate_size, "relu") if has_ffn else None
+        self.adapter = Adapter(config) if config.add_adapter else None
+
+    def embed(self, inputs: Packed) -> tuple[Packed, Packed]:
+        x, features = self.feature_projection(inputs.data.float())  # (T, D), (T, C)
+        return inputs.with_data(x), inputs.with_data(features)
+
+    def embedder(self, recording: Tensor) -> Embedder:
+        self.check_inputs(Packed.of([recording]))
+        return Embedder(len(recording), lambda start, stop: self.embed(Packed.of([recording[start:stop]]))[0].data)
+
+    def transform(self, x: Packed, trace: Trace | None = None) -> Packed:
+        return self.encoder(x, trace or Trace(wants_states=False), self.attn_implementation)  # type: ignore[no-any-return]
+
+    def last_norm(self, x: Tensor) -> Tensor:
+        return x  # each layer ends with a norm
+
+    def finish(self, x: Packed) -> Packed:
+        if self.intermediate_ffn is not None:
+            x = x.with_data(torch.add(x.data, self.intermediate_ffn(x.data), alpha=0.5))
+        return x if self.adapter is None else self.adapter(x, Attend(self.attn_implementation))
+
+    def check_inputs(self, inputs: Packed) -> None:
+        size = self.config.feature_projection_input_dim
+        if inputs.data.shape[1:] != (size,) or not inputs.data.is_floating_point():
+            shape = ("recordings", "frames", *inputs.data.shape[1:])
+            raise ValueError(
+                f"input_features must be (recordings, frames, {size}) mel features, not {shape} of {inputs.data.dtype}"
+            )
+        shortest = min(inputs.segments.lengths)
+        if self.config.num_adapted(shortest) < 1:
+            raise ValueError(f"a recording of {shortest} frames is too short: the adapter makes no frame of it")
+
+
+class Wav2Vec2BertForCTC(ForCTC):
+    config_class = Wav2Vec2BertConfig
+    names = NAMES
+    backbone_class = Wav2Vec2BertModel
+    backbone_name = "wav2vec2_bert"

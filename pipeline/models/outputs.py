@@ -1,0 +1,101 @@
+"""What the models return: named fields that can also be had by position, as code for these models expects.
+
+Knows nothing of how they are computed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass
+class ModelOutput:
+    """Fields by name, by key, or by position among those that are there."""
+
+    def __getitem__(self, key: str | int | slice) -> Any:
+        if isinstance(key, str):
+            if key not in self.keys():
+                raise KeyError(key)
+            return getattr(self, key)
+        return self.to_tuple()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.keys()
+
+    def keys(self) -> list[str]:
+        return [entry.name for entry in fields(self) if getattr(self, entry.name) is not None]
+
+    def values(self) -> list[Any]:
+        return [getattr(self, name) for name in self.keys()]
+
+    def items(self) -> list[tuple[str, Any]]:
+        return list(zip(self.keys(), self.values(), strict=True))
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        return tuple(self.values())
+
+
+@dataclass
+class BaseModelOutput(ModelOutput):
+    """Of a bare encoder. Padded frames are zeros."""
+
+    last_hidden_state: Tensor  # (B, T', output size)
+    extract_features: Tensor  # (B, T, C), normed, before the projection
+    hidden_states: tuple[Tensor, ...] | None = None  # (B, T, D) each: before the first layer, then after every layer
+    attentions: tuple[Tensor, ...] | None = None  # (B, H, T, T) each
+
+
+@dataclass
+class CausalLMOutput(ModelOutput):
+    """Of a CTC head."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None  # (B, T', V); a padded frame is a certain blank
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class SequenceClassifierOutput(ModelOutput):
+    loss: Tensor | None = None
+    logits: Tensor | None = None  # (B, classes)
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class TokenClassifierOutput(ModelOutput):
+    loss: Tensor | None = None
+    logits: Tensor | None = None  # (B, T', classes)
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class XVectorOutput(ModelOutput):
+    loss: Tensor | None = None
+    logits: Tensor | None = None  # (B, xvector_output_dim)
+    embeddings: Tensor | None = None  # (B, xvector_output_dim)
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class PreTrainingOutput(ModelOutput):
+    loss: Tensor | None = None
+    projected_states: Tensor | None = None  # (B, T, proj_codevector_dim)
+    projected_quantized_states: Tensor | None = None  # (B, T, proj_codevector_dim)
+    codevector_perplexity: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    contrastive_loss: Tensor | None = None
+    diversity_loss: Tensor | None = None
+    codevector_ids: Tensor | None = None  # (B, T, groups); -1 where there is no frame
