@@ -82,7 +82,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     torch.backends.cudnn.allow_tf32 = False  # torch's default for convolutions: on either side fp32 means fp32
     setting = _setting(options, folder)
     say("loading and preparing")
-    precisions = options.precision or BY_DEFAULT[options.device]
+    precisions = list(dict.fromkeys(options.precision or BY_DEFAULT[options.device]))
     rivals = [] if options.no_rival else contestants.rivals(setting, precisions)
     entered = [*rivals, *(contestants.ours(setting, precision) for precision in precisions)]
     tables, clock, audio = Tables(quiet=options.json), Clock(torch.device(options.device)), _sounds(options)
@@ -91,9 +91,10 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     say(f"{options.rounds} rounds of {work.audio_s:,.0f} s of audio, by {len(entered)} ways")
     measured = race(entered, audio, options.rounds, clock)
-    reference = measured.logits[0] if rivals else contestants.alone(setting, audio)
-    figures["reference"] = RIVAL if rivals else OURS
-    told = results(measured, work, Judge(reference, _lengths(setting.config, audio), _vocabulary(setting.model)))
+    alone = measured.alone()
+    reference = contestants.alone(setting, audio) if alone is None else measured.logits[alone]
+    figures["reference"] = OURS if alone is None else RIVAL
+    told = results(measured, work, Judge(reference, _lengths(setting.config, audio), _vocabulary(setting)))
     figures |= {"results": [asdict(one) for one in told], "compiled_late": measured.compiled_late}
     tables.speeds(told, figures)
     tables.errors(told, figures["reference"])
@@ -146,11 +147,15 @@ def _lengths(config: "ModelConfig", audio: "Sequence[Sound]") -> list[int]:
     return [config.num_adapted(num_inputs(config, len(one.pcm))) for one in audio]
 
 
-def _vocabulary(directory: Path) -> "Vocabulary | None":
-    """Of the checkpoint, if it has one: a pre-trained model has not."""
+def _vocabulary(setting: "Setting") -> "Vocabulary | None":
+    """Of the checkpoint, if it has one: without, nothing is said of texts."""
     from pipeline.text.vocabulary import Vocabulary
 
-    return Vocabulary.from_pretrained(directory) if (directory / "vocab.json").exists() else None
+    if not (setting.model / "vocab.json").exists():
+        return None
+    vocabulary = Vocabulary.from_pretrained(setting.model)
+    vocabulary.check_width(setting.config.vocab_size)
+    return vocabulary
 
 
 def _about(

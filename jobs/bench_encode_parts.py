@@ -17,6 +17,7 @@ from jobs.bench_measure import Spread
 from pipeline.config import EncodeConfig
 from pipeline.models.auto import AutoModelForCTC
 from pipeline.models.ctc import ForCTC
+from pipeline.models.precision import prepare
 from pipeline.models.segments import Packed
 from pipeline.models.windows import Windows, seam_error
 from pipeline.records import SAMPLE_RATE
@@ -54,6 +55,7 @@ def seams(setting: Setting, audio_s: float) -> Iterator[Seam]:
     model: ForCTC = AutoModelForCTC.from_pretrained(setting.model).to(setting.device)
     features = FeatureExtractor.from_pretrained(setting.model)
     framing = features.fit(model)
+    prepare(model, "fp32")
     inputs = features(_uploaded(sounds([audio_s])[0], setting.device)).data
     rows_per_s = SAMPLE_RATE / framing.samples_per_frame
     usual = (EncodeConfig.window_s, EncodeConfig.overlap_s)

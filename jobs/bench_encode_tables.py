@@ -57,7 +57,7 @@ class Tables:
 
     def speeds(self, results: "Sequence[Result]", figures: dict[str, Any]) -> None:
         title = f"Audio to logits, {figures['rounds']} rounds: median (least-most)"
-        ratios = ("x fp32 *", "x same *", "x documented")
+        ratios = ("x fp32 *", "x same *", "x documented") if any(one.best for one in results) else ()
         table = self._table(title, "", "", f"audio s / {figures['clock']}", "of peak", *ratios)
         for one, name in zip(results, _names(table, results), strict=True):
             table.add_row(
@@ -65,18 +65,19 @@ class Tables:
                 one.setting + (" *" if one.best else ""),
                 f"{one.audio_s_per_s:,.2f}" if one.audio_s_per_s < 100 else f"{one.audio_s_per_s:,.0f}",
                 f"{one.share_of_peak:.0%}",
-                *(_spread(times) for times in (one.times_fp32, one.times_same, one.times_documented)),
+                *(_spread(times) for times in (one.times_fp32, one.times_same, one.times_documented)[: len(ratios)]),
             )
         self._console.print(table)
-        self._told(
-            "*: the fastest setting of transformers in its precision; much slower ones were measured once. Batches are "
-            "padded, as its documentation shows them or of recordings sorted by length; cast: by torch.autocast. x: "
-            "speed over that of * in fp32, of * in the same precision, and of the documented batches. Of peak: the "
-            "arithmetic that the unpadded recordings need, over what a bf16 matrix product makes."
-        )
+        self._told("Of peak: the arithmetic that the unpadded recordings need, over what a bf16 matrix product makes.")
+        if ratios:
+            self._told(
+                "*: the fastest setting of transformers in its precision; much slower ones were measured once. Batches "
+                "are padded, as its documentation shows them or of recordings sorted by length; cast: by "
+                "torch.autocast. x: speed over that of * in fp32, of * in the same precision, and of the documented "
+                "batches."
+            )
         if (load := figures["machine"]["load"]) > BUSY:
             self._told(f"Other processes were running (load {load:.1f}): read the ratios rather than the speeds.")
-
         if late := figures["compiled_late"]:
             self._told(f"Compiled while it was measured, so our figures are too low: {', '.join(late)}.")
 
@@ -143,5 +144,6 @@ def _names(table: Table, results: "Sequence[Result]") -> Iterator[str]:
 def _spread(spread: "Spread | None") -> str:
     if spread is None:
         return ""
-    between = f" ({spread.least:.2f}-{spread.most:.2f})" if spread.least < spread.most else ""
-    return f"{spread.median:.2f}{between}"
+    digits = 2 if spread.most < 9.995 else 1
+    between = f" ({spread.least:.{digits}f}-{spread.most:.{digits}f})" if spread.least < spread.most else ""
+    return f"{spread.median:.{digits}f}{between}"

@@ -46,7 +46,7 @@ class EncodeConfig:
     threads: int | None = tuning(None)  # CPU threads of one actor; None: its share of the CPUs
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"  # of matrix products; norms and sums are always fp32
     language: str = ""  # of a model with language adapters; empty: the one it was saved with
-    batch_s: float | None = tuning(None)  # audio seconds computed at once; None: 600 on a GPU, 20 on a CPU
+    batch_s: float | None = tuning(None)  # audio seconds computed at once; None: 600 on a GPU, 40 on a CPU
     whole_s: float = 120.0  # a longer recording passes through the transformer in windows
     window_s: float = 60.0  # what a window sees
     overlap_s: float = 5.0  # of it on either side context alone, for which the neighbouring window counts
@@ -55,7 +55,8 @@ class EncodeConfig:
     def __post_init__(self) -> None:
         _positive("encode", self, "actors", "threads", "batch_s", "whole_s", "window_s")
         if not 0 <= 2 * self.overlap_s < self.window_s:
-            raise UsageError(f"encode.overlap_s must be under half of encode.window_s, not {self.overlap_s:g}")
+            limit = f"half of encode.window_s = {self.window_s:g}"
+            raise UsageError(f"encode.overlap_s must be from 0 to under {limit}, not {self.overlap_s:g}")
 
 
 @dataclass(frozen=True)

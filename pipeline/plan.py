@@ -12,7 +12,7 @@ from pipeline.config import Config, EncodeConfig
 from pipeline.decode.greedy import GreedyDecoder
 from pipeline.decode.settings import DecodeSettings
 from pipeline.emissions import Keeping, KeptUnits
-from pipeline.models.locate import checkpoint_directory, checkpoint_hash, portable_name
+from pipeline.models.locate import checkpoint_directory, model_hash, portable_name
 from pipeline.read.reader import Reader
 from pipeline.resources import Pools, one_process
 from pipeline.run import Run, vocabulary_of
@@ -23,13 +23,13 @@ from pipeline.write import Writer
 
 def transcription(config: Config, settled: DecodeSettings, run: Run, pools: Pools) -> list[Stage]:
     """A unit's id -> its part and its commit in the run directory."""
-    model, keep = checkpoint_directory(config.encode.model), config.encode.keep_emissions
-    model_hash, vocabulary = checkpoint_hash(model), Vocabulary.from_pretrained(model, config.encode.language)
-    encode = replace(config.encode, model=portable_name(config.encode.model), threads=pools.encode_threads)
+    model, language, keep = config.encode.model, config.encode.language, config.encode.keep_emissions
+    weights, vocabulary = model_hash(model, language), Vocabulary.from_pretrained(checkpoint_directory(model), language)
+    encode = replace(config.encode, model=portable_name(model), threads=pools.encode_threads)
     decode = replace(settled, threads=pools.decode_threads)
     return [
         Stage("read", partial(Reader, config.read, run.load), pools.tasks),  # manifest rows -> 16 kHz mono audio
-        Stage("encode", partial(encoder, encode, model_hash), pools.encode),  # audio -> emissions: log-probs per frame
+        Stage("encode", partial(encoder, encode, weights), pools.encode),  # audio -> emissions: log-probs per frame
         Stage("decode", partial(decoder, decode, vocabulary, keep), pools.decode),  # emissions -> text, words, n-best
         Stage("score", lambda: score, pools.tasks),  # text and reference -> error counts
         Stage("write", partial(Writer, run, keep), pools.tasks),  # recordings -> a part, then its commit
@@ -50,21 +50,21 @@ def decoding(settled: DecodeSettings, kept: Run, run: Run, pools: Pools) -> list
 def texts(config: Config, settled: DecodeSettings) -> list[Stage]:
     """A transcription without a run directory, in this process: recordings -> hypotheses."""
     pools = one_process(config)
-    model = checkpoint_directory(config.encode.model)
-    vocabulary = Vocabulary.from_pretrained(model, config.encode.language)
+    model, language = config.encode.model, config.encode.language
+    vocabulary = Vocabulary.from_pretrained(checkpoint_directory(model), language)
     decode = replace(settled, threads=pools.decode_threads)
     return [
         Stage("read", partial(Reader, config.read, lambda unit: unit), pools.tasks),
-        Stage("encode", partial(encoder, config.encode, checkpoint_hash(model)), pools.encode),
+        Stage("encode", partial(encoder, config.encode, model_hash(model, language)), pools.encode),
         Stage("decode", partial(decoder, decode, vocabulary), pools.decode),
     ]
 
 
-def encoder(config: EncodeConfig, model_hash: str) -> RunStage:
+def encoder(config: EncodeConfig, expected_hash: str) -> RunStage:
     """Imported where it runs: torch takes a second and 200 MB, and of all processes only encoders need it."""
     from pipeline.encode import Encoder
 
-    return Encoder(config, model_hash)
+    return Encoder(config, expected_hash)
 
 
 def decoder(settings: DecodeSettings, vocabulary: Vocabulary, keep_emissions: bool = False) -> RunStage:

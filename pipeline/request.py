@@ -20,7 +20,7 @@ from pipeline.decode.options import WEIGHTS
 from pipeline.decode.settings import DecodeSettings, settle, without_effect
 from pipeline.errors import UsageError
 from pipeline.manifest import Manifest, units_of
-from pipeline.models.locate import checkpoint_directory, checkpoint_hash
+from pipeline.models.locate import checkpoint_directory, model_hash
 from pipeline.read.entries import Entry, Source
 from pipeline.read.sources import open_source
 from pipeline.resources import Pools
@@ -69,11 +69,12 @@ class Request:
 
     def settings(self) -> dict[str, Any]:
         """What the results will depend on. Reads the model's files once, and so finds most of what they lack."""
-        directory = checkpoint_directory(self.config.encode.model)
+        model, language = self.config.encode.model, self.config.encode.language
+        directory = checkpoint_directory(model)
         FeatureExtractor.from_pretrained(directory)
-        Vocabulary.from_pretrained(directory, self.config.encode.language)
+        Vocabulary.from_pretrained(directory, language)
         source = store.absolute(self.source)
-        return runs.settings_of(self.config, source, checkpoint_hash(directory), self.decoding)
+        return runs.settings_of(self.config, source, model_hash(model, language), self.decoding)
 
     def warnings(self) -> list[str]:
         """What is probably not meant."""

@@ -1,12 +1,13 @@
 """Configuration that is wrong must say so; configuration that is right must mean the same on every resume."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from pipeline.config import Config, ReadConfig, load
+from pipeline.config import Config, EncodeConfig, ReadConfig, load
 from pipeline.errors import UsageError
+from pipeline.models.precision import Precision
 
 
 def refusal(*overrides: str, toml: str | bytes | None = None, directory: Path | None = None) -> str:
@@ -34,6 +35,12 @@ def refusal(*overrides: str, toml: str | bytes | None = None, directory: Path | 
         ("encode.model=3", "encode.model = 3: expected text"),
         ("encode.device=tpu", "encode.device = 'tpu': expected auto or cpu or cuda"),
         ("encode.device=[]", "encode.device = []: expected auto or cpu or cuda"),
+        ("encode.precision=fp8", "encode.precision = 'fp8': expected fp32 or bf16 or fp16 or int8"),
+        ("encode.batch_s=0", "encode.batch_s must be above zero and finite, not 0.0"),
+        ("encode.window_s=inf", "encode.window_s must be above zero and finite, not inf"),
+        ("encode.overlap_s=30", "encode.overlap_s must be from 0 to under half of encode.window_s = 60, not 30"),
+        ("encode.overlap_s=-1", "encode.overlap_s must be from 0 to under half of encode.window_s = 60, not -1"),
+        ("encode.overlap_s=nan", "encode.overlap_s must be from 0 to under half of encode.window_s = 60, not nan"),
         ("read.limit=0", "read.limit must be above zero and finite, not 0"),
         ("read.unit_s=-1", "read.unit_s must be above zero and finite, not -1.0"),
         ("read.max_duration_s=nan", "read.max_duration_s must be above zero and finite, not nan"),
@@ -55,6 +62,11 @@ def refusal(*overrides: str, toml: str | bytes | None = None, directory: Path | 
 )
 def test_a_setting_that_cannot_be_meant_is_named_with_what_can(override: str, message: str) -> None:
     assert refusal(override).startswith(message)
+
+
+def test_the_precisions_that_can_be_configured_are_those_that_there_are() -> None:
+    """Written down twice: reading a configuration must not import torch."""
+    assert get_args(get_type_hints(EncodeConfig)["precision"]) == get_args(Precision)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -104,7 +116,14 @@ def fingerprinted(override: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "override",
     [
-        *("encode.device=cpu", "encode.actors=2", "encode.threads=3", "decode.actors=2", "decode.threads=2"),
+        *(
+            "encode.device=cpu",
+            "encode.actors=2",
+            "encode.threads=3",
+            "encode.batch_s=5",
+            "decode.actors=2",
+            "decode.threads=2",
+        ),
         *("read.max_memory_gb=1", "read.decode_timeout_s=5"),
         *("run.cpus=1", "run.address=auto", "run.max_failed_share=0.5", "run.log_every_s=1"),
     ],
@@ -118,6 +137,8 @@ def test_a_run_may_be_resumed_on_another_machine(override: str) -> None:
     [
         *("encode.model=m", "read.limit=5", "read.unit_s=60", "read.max_duration_s=5"),
         *("read.id_column=x", "read.reference_column=x", "encode.keep_emissions=true"),
+        *("encode.precision=bf16", "encode.language=fra"),
+        *("encode.whole_s=60", "encode.window_s=30", "encode.overlap_s=3"),
         *("decode.lm=x", "decode.beam_width=5", "decode.compat=true", "decode.num_best=2", "decode.hotword_weight=1"),
     ],
 )

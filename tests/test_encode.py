@@ -21,7 +21,7 @@ from pipeline.decode.greedy import GreedyDecoder
 from pipeline.demo.sample import LABELS, write_model
 from pipeline.encode import Emitter, Encoder
 from pipeline.errors import UsageError
-from pipeline.models.locate import checkpoint_hash
+from pipeline.models.locate import model_hash
 from pipeline.models.segments import Packed
 from pipeline.models.windows import Windows
 from pipeline.records import AudioArray, FloatArray, Recording
@@ -89,7 +89,8 @@ def model(sample: Path) -> Path:
 
 
 def encoder_of(directory: Path, **options: Any) -> Encoder:
-    return Encoder(EncodeConfig(model=str(directory), **{"device": "cpu"} | options), checkpoint_hash(directory))
+    config = EncodeConfig(model=str(directory), **{"device": "cpu"} | options)
+    return Encoder(config, model_hash(config.model, config.language))
 
 
 def recording(seconds: float, seed: int = 0) -> Recording:
@@ -397,6 +398,7 @@ def test_a_recording_that_does_not_fit_is_windowed_and_its_company_does_not_noti
     found = emissions_of(encoder_of(checkpoint("group"), batch_s=100.0), small, large)
     assert_same(found[0], expected[0])
     assert found[1].shape == expected[1].shape
+    assert gpu.asked == [6.5, 6.0, 0.5]
     assert [windows.size for windows in gpu.windows] == [150]  # half of what did not fit
 
 
@@ -469,6 +471,17 @@ def test_a_language_of_the_checkpoint_is_spoken(multilingual: Path) -> None:
     one = recording(1.0)
     assert emissions_of(english, one)[0].shape == (49, 6)
     assert emissions_of(french, one)[0].shape == (49, 7)
+
+
+def test_another_adapter_is_another_model(multilingual: Path) -> None:
+    """A run must not be resumed with it, nor may a worker have it where the driver has not."""
+    before = model_hash(str(multilingual), "fra")
+    assert before != model_hash(str(multilingual))
+    path = multilingual / "adapter.fra.safetensors"
+    save_file({name: 2 * weight for name, weight in load_file(path).items()}, path)
+    assert model_hash(str(multilingual), "fra") != before
+    with pytest.raises(UsageError, match="not the model that the run was started with"):
+        Encoder(EncodeConfig(model=str(multilingual), language="fra", device="cpu"), before)
 
 
 def test_a_language_that_is_not_there_is_said(multilingual: Path) -> None:

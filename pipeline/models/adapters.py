@@ -197,7 +197,7 @@ class Multilingual(Pretrained):
         num_labels = max((1, *weights.get("lm_head.weight", torch.empty(0)).shape[:1]))
         with torch.device("meta"):
             twins = {name: AttentionAdapter(*adapter.sizes) for name, adapter in adapters.items()}
-            head = Linear(self.lm_head.in_features, num_labels)
+            head = Linear(self.lm_head.in_features, num_labels, exact=True)
         parts: dict[str, nn.Module] = {**twins, "lm_head": head}
         wanted = {f"{name}.{key}": x for name, part in parts.items() for key, x in part.state_dict().items()}
         fitted = fit(weights, wanted, path)

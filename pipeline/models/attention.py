@@ -29,7 +29,7 @@ class Attend(NamedTuple):
 
 PLAINLY = Attend()
 
-# Scores at a time, of all heads: a block of queries keeps them to 512 MB in fp32, and alone in the case of a bias.
+# Numbers in what is added to scores, at a time: 512 MB of fp32.
 MOST_SCORES = 1 << 27
 
 
@@ -46,9 +46,14 @@ def attend(
         return padded(q, k, v, segments, bias)
     from pipeline.models import cpu_attention  # compiled loops, of no use to a GPU
 
-    if cpu_attention.is_for(q, segments):
+    if cpu_attention.is_for(q, segments) and not _needs_gradients(q, k, v, bias):
         return cpu_attention.attend(q, k, v, segments, bias)
     return one_by_one(q, k, v, segments, bias)
+
+
+def _needs_gradients(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None) -> bool:
+    own = (q, k, v) if bias is None else (q, k, v, bias(0, slice(0, 1)))
+    return torch.is_grad_enabled() and any(x.requires_grad for x in own)
 
 
 def check_implementation(name: str, device: torch.device) -> None:
@@ -102,17 +107,15 @@ def padded(
     rows = list(segments.slices())
     for numbers in _alike(segments, max(1, most // num_heads)):
         lengths = [segments.lengths[number] for number in numbers]
-        longest = max(lengths)
-        one_batch = (q.new_zeros(len(numbers), longest, num_heads, size) for _ in range(3))
-        queries, keys, values = one_batch  # (B, longest, H, d) each
+        batch = q.new_zeros(3, len(numbers), max(lengths), num_heads, size)  # (3, B, longest, H, d)
         for place, number in enumerate(numbers):
-            for batch, x in ((queries, q), (keys, k), (values, v)):
-                batch[place, : lengths[place]] = x[rows[number]]
+            for i, x in enumerate((q, k, v)):
+                batch[i, place, : lengths[place]] = x[rows[number]]
+        queries, keys, values = batch.transpose(2, 3)  # (B, H, longest, d) each
         added = _padded_bias(q, numbers, lengths, bias)  # (B, 1 or H, 1 or longest, longest)
-        y = F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (queries, keys, values)), added)
-        y = y.transpose(1, 2).flatten(2)  # (B, longest, H * d)
+        y = F.scaled_dot_product_attention(queries, keys, values, added)  # (B, H, longest, d)
         for place, number in enumerate(numbers):
-            out[rows[number]] = y[place, : lengths[place]]
+            out[rows[number]] = y[place, :, : lengths[place]].transpose(0, 1).flatten(1)  # (L, H * d)
     return out
 
 
@@ -126,8 +129,8 @@ def _padded_bias(q: Tensor, numbers: list[int], lengths: list[int], bias: Bias |
         return added  # (B, H, longest, longest)
     if min(lengths) == longest:
         return None
-    place = torch.arange(longest, device=q.device)
-    return (place < torch.tensor(lengths, device=q.device)[:, None])[:, None, None]  # (B, 1, 1, longest)
+    columns = torch.arange(longest, device=q.device)
+    return (columns < torch.tensor(lengths, device=q.device)[:, None])[:, None, None]  # (B, 1, 1, longest)
 
 
 def _alike(segments: Segments, most: int) -> Iterator[list[int]]:

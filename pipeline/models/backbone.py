@@ -8,14 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.models.attention import Attend
 from pipeline.models.config import ConvConfig, ModelConfig
 from pipeline.models.frontend import FrontEnd
+from pipeline.models.linear import Linear
 from pipeline.models.outputs import BaseModelOutput
 from pipeline.models.pretrained import Pretrained
 from pipeline.models.segments import Packed
+from pipeline.records import SAMPLE_RATE
+
+REHEARSAL_S = 5  # as good as longer ones, and noise as good as speech-like sounds
 
 
 @dataclass
@@ -72,6 +77,10 @@ class Backbone(Pretrained, ABC):
     @abstractmethod
     def check_inputs(self, inputs: Packed) -> None:
         """A ValueError for recordings that are too short or of the wrong shape."""
+
+    @abstractmethod
+    def rehearse(self) -> None:
+        """Once through noise, for layers on their way to int8 that want to know what their input is on average."""
 
     @abstractmethod
     def embedder(self, recording: Tensor) -> "Embedder":
@@ -152,6 +161,13 @@ class SampleBackbone(Backbone):
 
     def embed(self, inputs: Packed) -> tuple[Packed, Packed]:
         return self.place(self.feature_extractor(inputs, self.normalise))
+
+    def rehearse(self) -> None:
+        for part in self.feature_extractor.modules():  # not these: it is loudness that varies there, and what is taken
+            if isinstance(part, Linear):  # from all frames alike harms the quiet ones (logits off by 3.8 %, not 2.7 %)
+                part.settle()
+        noise = torch.randn(REHEARSAL_S * SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
+        self.packed(Packed.of([noise.to(self.device)]))
 
     def embedder(self, recording: Tensor) -> Embedder:
         self.check_inputs(Packed.of([recording]))

@@ -22,7 +22,7 @@ from pipeline.models.conformer import Pointwise
 from pipeline.models.conv import FrameConv
 from pipeline.models.ctc import ForCTC
 from pipeline.models.linear import ACTIVATIONS, Linear
-from pipeline.models.positions import SelfAttention, rotary_frequencies, shared_positions, sinusoid_frequencies
+from pipeline.models.positions import Positions, SelfAttention
 from pipeline.models.segments import Packed, Window
 
 NAMES = NameTable(
@@ -93,7 +93,7 @@ class FeatureProjection(nn.Module):
     def __init__(self, config: Wav2Vec2BertConfig) -> None:
         super().__init__()
         self.layer_norm = nn.LayerNorm(config.feature_projection_input_dim, eps=config.layer_norm_eps)
-        self.projection = Linear(config.feature_projection_input_dim, config.hidden_size)
+        self.projection = Linear(config.feature_projection_input_dim, config.hidden_size, exact=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.layer_norm(x)  # (T, C)
@@ -160,24 +160,15 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    frequencies: Tensor
-
     def __init__(self, config: Wav2Vec2BertConfig) -> None:
         super().__init__()
-        self.kind: Any = config.position_embeddings_type
-        with torch.device("cpu"):  # no checkpoint holds these, so they must be real even in a model without weights
-            head_size = config.hidden_size // config.num_attention_heads
-            rotary = self.kind == "rotary"
-            frequencies = (
-                rotary_frequencies(head_size, config.rotary_embedding_base)
-                if rotary
-                else sinusoid_frequencies(config.hidden_size)
-            )
-        self.register_buffer("frequencies", frequencies, persistent=False)
+        kind: Any = config.position_embeddings_type
+        heads, base = config.num_attention_heads, config.rotary_embedding_base
+        self.embed_positions = Positions(kind, config.hidden_size, heads, base, saved=False)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
 
     def forward(self, x: Packed, trace: Trace, implementation: str) -> Packed:
-        positions = shared_positions(self.kind, x.segments, self.frequencies)
+        positions = self.embed_positions(x.segments)
         trace.state(x)
         for layer in self.layers:
             x = layer(x, positions, trace.attend(implementation))
@@ -228,6 +219,9 @@ class Adapter(nn.Module):
         return x
 
 
+REHEARSAL_FRAMES = 250
+
+
 class Wav2Vec2BertModel(Backbone):
     """Mel features (T, C) to hidden states (T', D')."""
 
@@ -247,6 +241,11 @@ class Wav2Vec2BertModel(Backbone):
     def embed(self, inputs: Packed) -> tuple[Packed, Packed]:
         x, features = self.feature_projection(inputs.data.float())  # (T, D), (T, C)
         return inputs.with_data(x), inputs.with_data(features)
+
+    def rehearse(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(REHEARSAL_FRAMES, self.config.feature_projection_input_dim, generator=generator)
+        self.packed(Packed.of([noise.to(self.device)]))
 
     def embedder(self, recording: Tensor) -> Embedder:
         self.check_inputs(Packed.of([recording]))

@@ -50,6 +50,7 @@ class NameTable:
 
     prefix: str = ""  # of the encoder's names in a model with a head; checkpoints may have it or not
     may_leave: tuple[str, ...] = ()  # glob patterns of the encoder's weights that may stay unused
+    may_lack: tuple[str, ...] = ()  # glob patterns of what a model knows by itself where a checkpoint does not say
     weight_normed: tuple[str, ...] = ()  # glob patterns of the weights that are saved as gain and direction
 
 
@@ -166,6 +167,7 @@ def load_into(
         raise CheckpointError(
             f"{source} has no {head_meaning} ({', '.join(absent)}): a model trained with one is needed"
         )
+    found = {**{name: wanted[name] for name in wanted if _matches(name, names.may_lack)}, **found}
     others = [pattern for pattern in HEADS if pattern.partition(".")[0] not in heads]
     fitted = fit(found, wanted, source, (*names.may_leave, *others))
     model.load_state_dict(fitted, assign=True)

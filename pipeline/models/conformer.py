@@ -22,21 +22,16 @@ from pipeline.models.conv_adapter import ConvAdapter
 from pipeline.models.ctc import ForCTC
 from pipeline.models.frontend import FrontEnd
 from pipeline.models.linear import ACTIVATIONS, Linear
-from pipeline.models.positions import (
-    PositionKind,
-    SelfAttention,
-    rotary_frequencies,
-    shared_positions,
-    sinusoid_frequencies,
-)
+from pipeline.models.positions import PositionKind, Positions, SelfAttention
 from pipeline.models.precision import Precision
-from pipeline.models.segments import Packed, Segments, Window
+from pipeline.models.segments import Packed, Window
 from pipeline.models.wav2vec2 import FeatureProjection, FeedForward
 
 NAMES = NameTable(
     prefix="wav2vec2_conformer.",
     # Every checkpoint has a positional convolution, from the model that this one was made of; none ever used it.
-    may_leave=("*encoder.pos_conv_embed.*", "*masked_spec_embed", "*mask_time_emb_vector"),
+    may_leave=("*encoder.pos_conv_embed.*", "*masked_spec_embed", "*mask_time_emb_vector", "*embed_positions.*"),
+    may_lack=("*encoder.embed_positions.inv_freq",),
     weight_normed=("*encoder.pos_conv_embed.conv.weight",),
 )
 
@@ -142,29 +137,11 @@ class EncoderLayer(nn.Module):
         return x.with_data(self.final_layer_norm(y))
 
 
-class Positions(nn.Module):
-    """What every layer needs to know of where frames stand, made once for all of them."""
-
-    def __init__(self, config: Wav2Vec2ConformerConfig) -> None:
-        super().__init__()
-        self.kind = config.positions
-        with torch.device("cpu"):  # what no checkpoint holds must be real even where the weights are on the meta device
-            if self.kind == "rotary":
-                # Checkpoints hold these: a model trained in half precision is used to rounded ones.
-                head_size = config.hidden_size // config.num_attention_heads
-                self.register_buffer("inv_freq", rotary_frequencies(head_size, config.rotary_embedding_base))
-            elif self.kind == "relative":
-                self.register_buffer("frequencies", sinusoid_frequencies(config.hidden_size), persistent=False)
-
-    def forward(self, segments: Segments) -> Tensor | None:
-        frequencies = next(self.buffers(), None)
-        return None if frequencies is None else shared_positions(self.kind, segments, frequencies)
-
-
 class Encoder(nn.Module):
     def __init__(self, config: Wav2Vec2ConformerConfig) -> None:
         super().__init__()
-        self.embed_positions = Positions(config)
+        heads, base = config.num_attention_heads, config.rotary_embedding_base
+        self.embed_positions = Positions(config.positions, config.hidden_size, heads, base, saved=True)
         self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
 

@@ -30,7 +30,7 @@ class ForCTC(Multilingual, Head):
         super().__init__(config)
         if not 0 <= config.pad_token_id < config.vocab_size:
             raise UsageError(f"pad_token_id {config.pad_token_id} is not in a vocabulary of {config.vocab_size}")
-        self.lm_head = Linear(config.output_size, config.vocab_size)
+        self.lm_head = Linear(config.output_size, config.vocab_size, exact=True)
 
     def logits(
         self, inputs: Packed, trace: Trace | None = None, languages: str | Sequence[str | None] | None = None

@@ -23,8 +23,9 @@ from pipeline.models.linear import ACTIVATIONS, Linear
 from pipeline.models.precision import Precision, prepare
 from pipeline.models.segments import Packed, Segments
 
-# On a CPU no tensor of a base model's tile exceeds 32 MB (20 MB of fp32 windows), so that freed memory is used again.
-# What is larger comes fresh from the kernel each time, and its page faults took 30 % of the time of 10 s in one piece.
+# On a CPU no tensor of a base model's tile exceeds 32 MB (the largest, fp32 windows, has 20), so that freed memory is
+# used again. What is larger comes fresh from the kernel each time: 10 s in one piece took 30 % longer (with layer norms
+# 60 %) by page faults alone. Where these are avoided otherwise, tiles of 50 to 500 frames are equally fast.
 CPU_TILE_FRAMES = 100
 KEPT_BYTES = 32 * 2**20 - 2**16  # glibc keeps blocks up to the largest it has seen freed; never more than 32 MB
 
@@ -106,6 +107,8 @@ class ConvLayer(nn.Module):
         weight = self.conv.weight.transpose(1, 2).flatten(1)  # (C', K C)
         self.linear = _linear(weight, self.conv.bias, self.activation if self.layer_norm is None else "")
         prepare(self, precision)
+        for name in ("weight", "bias"):
+            self.conv.register_parameter(name, None)
 
     def with_norm(self, found: Moments, scale: Tensor) -> list[Linear]:
         """For each of B recordings of these moments: convolution of the samples times `scale`, group norm, activation.
@@ -141,7 +144,8 @@ class FrontEnd(nn.Module):
 
         `normalise` brings each recording to mean 0 and variance 1, as feature extractors do.
         """
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters()):
+        learning = any(tensor.requires_grad for tensor in (audio.data, *self.parameters()))
+        if learning and torch.is_grad_enabled():
             return Packed.of([self.whole(samples, normalise) for samples in audio.split()])
         lengths = tuple(self.config.num_frames(length) for length in audio.segments.lengths)
         pieces = [Piece(recording, 0, length) for recording, length in enumerate(lengths)]
@@ -167,6 +171,7 @@ class FrontEnd(nn.Module):
         return self._tiled(Packed.of([samples]), [Piece(0, start, stop)], statistics)
 
     def prepare(self, precision: Precision) -> None:
+        self.requires_grad_(False)
         if self.layers[0].conv.weight.device.type == "cpu":
             torch.empty(KEPT_BYTES, dtype=torch.uint8)  # and freed: short recordings in fp32 took 40 % longer before
         # The first convolution has so few taps that int8 would save nothing.

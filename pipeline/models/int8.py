@@ -11,19 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Rows at a time: the sums of a block, (256, 3072) in 32 bits, stay in the cache until they are turned into bf16.
+# Rows at a time: their sums, (256, 3072) in 32 bits, stay in a cache until they are turned into bf16.
 ROWS = 256
 
-
-Fused = tuple[int, tuple[float, ...]]  # an activation as `vectors.finish` takes it
-NONE: Fused = (0, (0.0,) * 5)
+Fused = tuple[int, tuple[float, ...]]  # an activation as `vectors.finish` takes it: its kind, and five numbers
+IDENTITY, RELU, SIGMOID = 0, 1, 2
+NONE: Fused = (IDENTITY, (0.0,) * 5)
 
 # x * sigmoid(x * (a + b x^2 + ...)), all of these. Of the first, the polynomial is a fit to the logit of the normal
 # distribution with the least maximum of the error over 0 to 6: 3.2e-6, a thousandth of what bf16 leaves of 1.
 FUSED: dict[Callable[[Tensor], Tensor], Fused] = {
-    F.gelu: (2, (1.5956584, 7.2931372e-2, -2.4588919e-4, -6.1852561e-5, 2.2724722e-6)),
-    F.silu: (2, (1.0, 0.0, 0.0, 0.0, 0.0)),
-    F.relu: (1, (0.0,) * 5),
+    F.gelu: (SIGMOID, (1.5956584, 7.2931372e-2, -2.4588919e-4, -6.1852561e-5, 2.2724722e-6)),
+    F.silu: (SIGMOID, (1.0, 0.0, 0.0, 0.0, 0.0)),
+    F.relu: (RELU, (0.0,) * 5),
 }
 
 
@@ -32,40 +32,47 @@ class Int8Weight:
     """What is left of a linear layer: x W' + b with W ~ codes * factors."""
 
     codes: Tensor  # int8 (out, in)
-    columns: Tensor  # (3, out): the factor of a column, what its weights sum to, its bias
+    columns: Tensor  # (4, out): a column's factor, what it sums to as coded, what it lost of its sum, its bias
+    typical: Tensor  # fp32 (in,): taken from every input before it is coded; the bias has what it amounts to
 
     @classmethod
-    def of(cls, weight: Tensor, bias: Tensor | None) -> "Int8Weight":
+    def of(cls, weight: Tensor, bias: Tensor | None, typical: Tensor | None = None) -> "Int8Weight":
         weight = weight.float()
+        typical = torch.zeros_like(weight[0]) if typical is None else typical.float()
         factors = weight.abs().amax(dim=1).clamp(min=1e-30) / 127  # (out,)
         codes = (weight / factors[:, None]).round().to(torch.int8)  # (out, in)
-        bias = torch.zeros_like(factors) if bias is None else bias.float()
-        return cls(codes, torch.stack((factors, weight.sum(dim=1), bias)))
+        coded = codes.sum(dim=1) * factors  # (out,)
+        bias = weight @ typical + (0.0 if bias is None else bias.float())
+        return cls(codes, torch.stack((factors, coded, weight.sum(dim=1) - coded, bias)), typical)
 
 
-def quantised(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x ~ codes * steps + middles: int8 (T, in), and (T, 1) twice."""
-    x = x.float()
+def quantised(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x ~ codes * steps + middles: int8 (T, in), and (T, 1) twice; and the means of x, (T, 1)."""
     top, bottom = x.amax(dim=1, keepdim=True).clamp(min=0), x.amin(dim=1, keepdim=True).clamp(max=0)
     steps, middles = (top - bottom) / 254 + 1e-30, (top + bottom) / 2  # (T, 1) each
-    return ((x - middles) / steps).round().to(torch.int8), steps, middles
+    return ((x - middles) / steps).round().to(torch.int8), steps, middles, x.mean(dim=1, keepdim=True)
 
 
 def linear(x: Tensor, weight: Int8Weight) -> Tensor:
     """On any device: (T, in) to fp32 (T, out). The twin of `fast_linear`."""
-    codes, steps, middles = quantised(x)
-    factors, sums, bias = weight.columns  # (out,) each
-    return _product(codes, weight.codes) * (steps * factors) + (middles * sums + bias)  # (T, out)
+    codes, steps, middles, means = quantised(x.float() - weight.typical)
+    factors, coded, lost, bias = weight.columns  # (out,) each
+    y: Tensor = _product(codes, weight.codes) * (steps * factors) + (middles * coded + means * lost + bias)  # (T, out)
+    return y
 
 
 def _product(codes: Tensor, weight: Tensor) -> Tensor:
-    num_rows, (num_out, num_in) = len(codes), weight.shape
-    if codes.is_cuda and num_in % 8 == 0 and num_out % 8 == 0:
-        # cuBLAS wants multiples of eight, and more than 16 rows.
-        padded = F.pad(codes, (0, 0, 0, max(24, -(-num_rows // 8) * 8) - num_rows))
-        return torch._int_mm(padded, weight.t())[:num_rows].float()  # (T, out)
-    # Sums of up to 1040 products are exact in fp32; beyond, what is lost is a tenth of a millionth.
+    if codes.is_cuda and weight.shape[0] % 8 == 0 and weight.shape[1] % 8 == 0:
+        return integer_product(codes, weight).float()  # (T, out)
+    # Sums of up to 1040 products are exact in fp32; of more, a tenth of a millionth is lost.
     return codes.float() @ weight.float().t()  # (T, out)
+
+
+def integer_product(codes: Tensor, weight: Tensor) -> Tensor:
+    """(T, in) and (out, in) to int32 (T, out). cuBLAS wants multiples of eight, and more than 16 rows."""
+    num_rows = len(codes)
+    codes = F.pad(codes, (0, 0, 0, max(24, -(-num_rows // 8) * 8) - num_rows))
+    return torch._int_mm(codes, weight.t())[:num_rows]
 
 
 def fast_linear(x: Tensor, weight: Int8Weight, activation: Fused) -> Tensor:
@@ -77,16 +84,16 @@ def fast_linear(x: Tensor, weight: Int8Weight, activation: Fused) -> Tensor:
     out = torch.empty(num_rows, num_out, dtype=torch.bfloat16)
     codes = torch.empty(min(ROWS, num_rows), x.shape[1], dtype=torch.int8)
     sums = torch.empty(min(ROWS, num_rows), num_out, dtype=torch.int32)
-    steps, middles = torch.empty(2, len(codes)).numpy()
-    columns = weight.columns.numpy()
+    measures = torch.empty(len(codes), 3).numpy()  # the step, the middle and the mean of each row
+    typical, columns = weight.typical.numpy(), weight.columns.numpy()
     for begin in range(0, num_rows, ROWS):
         rows = x[begin : begin + ROWS]  # (n, in)
         n = len(rows)
         if x.dtype == torch.bfloat16:
-            vectors.quantise_bf16(rows.view(torch.uint16).numpy(), codes.numpy(), steps, middles)
+            vectors.quantise_bf16(rows.view(torch.uint16).numpy(), typical, codes.numpy(), measures)
         else:
-            vectors.quantise(rows.float().numpy(), codes.numpy(), steps, middles)
+            vectors.quantise(rows.float().numpy(), typical, codes.numpy(), measures)
         torch._int_mm(codes[:n], weight.codes.t(), out=sums[:n])  # (n, out)
         bits = out[begin : begin + n].view(torch.uint16).numpy()
-        vectors.finish(sums[:n].numpy(), steps, middles, columns, activation, bits)
+        vectors.finish(sums[:n].numpy(), measures, columns, activation, bits)
     return out

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UsageError
 from pipeline.models import int8
-from pipeline.models.precision import Precision
+from pipeline.models.precision import Precision, is_watching
 
 _tanh_gelu = partial(F.gelu, approximate="tanh")
 
@@ -75,9 +75,13 @@ class Linear(nn.Linear):
 
     prepared: Precision | None = None
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, activation: str = "") -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, activation: str = "", exact: bool = False
+    ) -> None:
+        """`exact`: of those at either end of a model, which take 1 % of its time, and whose errors all frames feel."""
         super().__init__(in_features, out_features, bias)
         self.activation = activation
+        self.exact = exact
         self._fast: Fast | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,9 +96,10 @@ class Linear(nn.Linear):
             raise UsageError(f"a layer prepared for {self.prepared} cannot be prepared again, for {precision}")
         weight, bias = self.weight.detach(), None if self.bias is None else self.bias.detach()
         activation = ACTIVATIONS[self.activation or "linear"]
-        dtype = work_dtype(precision, weight.device)
-        if precision == "int8" and min(weight.shape) >= NARROWEST_INT8:
-            self._fast = Int8(int8.Int8Weight.of(weight, bias), activation, dtype)
+        dtype = work_dtype("fp32" if self.exact and not weight.is_cuda else precision, weight.device)
+        if precision == "int8" and not self.exact and min(weight.shape) >= NARROWEST_INT8:
+            watched = Watched(weight, bias, activation, dtype, torch.zeros(weight.shape[1], device=weight.device))
+            self._fast = watched if is_watching() else watched.settled()
         elif weight.device.type == "cpu" and _has_onednn() and dtype != torch.float16:
             self._fast = OneDnn.of(weight.to(dtype), bias, activation)
         elif weight.is_cuda and activation in (F.gelu, F.relu) and dtype != torch.float32 and bias is not None:
@@ -105,6 +110,11 @@ class Linear(nn.Linear):
         else:
             self.register_parameter("weight", None)
             self.register_parameter("bias", None)
+
+    def settle(self) -> None:
+        """What this layer has seen of its inputs is enough."""
+        if isinstance(self._fast, Watched):
+            self._fast = self._fast.settled()
 
     # ---- what a layer without its plain weight cannot do
 
@@ -169,6 +179,33 @@ class OneDnn:
         return x if self.activation is None else self.activation(x)
 
 
+@dataclass(eq=False)
+class Watched:
+    """On its way to eight bits, and still plain."""
+
+    weight: Tensor
+    bias: Tensor | None
+    activation: Callable[[Tensor], Tensor]
+    dtype: torch.dtype
+    total: Tensor  # (in,), of all rows so far
+    num_rows: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        return self.weight.device
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = x.to(self.weight.dtype)
+        rows = x.reshape(-1, x.shape[-1])  # (T, in)
+        self.total += rows.sum(dim=0)
+        self.num_rows += len(rows)
+        return self.activation(F.linear(x, self.weight, self.bias)).to(self.dtype)
+
+    def settled(self) -> "Int8":
+        weight = int8.Int8Weight.of(self.weight, self.bias, self.total / max(1, self.num_rows))
+        return Int8(weight, self.activation, self.dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class Int8:
     """Integer products, and what is between them in one pass over the rows where this is a CPU with dot products."""
@@ -183,13 +220,13 @@ class Int8:
 
     def __call__(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])  # (T, in)
-        if self.device.type == "cpu" and self.dtype == torch.bfloat16 and torch.cpu._is_vnni_supported():
+        if self.device.type == "cpu" and torch.cpu._is_vnni_supported():
             fused = int8.FUSED.get(self.activation)
             y = int8.fast_linear(rows, self.weight, fused or int8.NONE)  # (T, out)
             y = y if fused else self.activation(y)
         else:
-            y = self.activation(int8.linear(rows, self.weight)).to(self.dtype)  # (T, out)
-        return y.view(*x.shape[:-1], -1)
+            y = self.activation(int8.linear(rows, self.weight))  # (T, out)
+        return y.to(self.dtype).view(*x.shape[:-1], y.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,8 +248,9 @@ class FusedOnGpu:
     def __call__(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]).to(self.dtype)  # (T, in)
         y = torch._addmm_activation(self.bias, rows, self.weight.t(), use_gelu=self.is_gelu)  # (T, out)
-        return y.view(*x.shape[:-1], -1)
+        return y.view(*x.shape[:-1], y.shape[1])
 
 
 def _has_onednn() -> bool:
-    return bool(torch.backends.mkldnn.is_available()) and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    has_it: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return has_it and torch.backends.cpu.get_cpu_capability().startswith("AVX")

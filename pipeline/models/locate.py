@@ -108,6 +108,12 @@ def checkpoint_hash(directory: Path, adapter: Path | None = None) -> str:
     return digest.hexdigest()[:16]
 
 
+def model_hash(name: str, language: str = "") -> str:
+    """The same of a checkpoint by its name, with the adapter of the language that it is to speak."""
+    adapter = adapter_file(name, language) if language else None
+    return checkpoint_hash(checkpoint_directory(name), adapter)
+
+
 @functools.cache
 def _file_hash(path: Path, size: int, mtime_ns: int) -> bytes:
     """Once per process for each state of a file: the weights may be gigabytes."""

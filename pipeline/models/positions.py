@@ -71,6 +71,25 @@ class SelfAttention(nn.Module):
         return q, None
 
 
+class Positions(nn.Module):
+    """What every layer needs to know of where frames stand, made once for all of them."""
+
+    def __init__(self, kind: PositionKind | None, size: int, num_heads: int, rotary_base: float, saved: bool) -> None:
+        """`saved`: whether checkpoints hold rotary frequencies, which may then be rounded, as they were in training."""
+        super().__init__()
+        self.kind = kind
+        with torch.device("cpu"):  # what a checkpoint may lack is real even where the weights are on the meta device
+            if kind == "rotary":
+                frequencies = rotary_frequencies(size // num_heads, rotary_base)
+                self.register_buffer("inv_freq", frequencies, persistent=saved)
+            elif kind == "relative":
+                self.register_buffer("frequencies", sinusoid_frequencies(size), persistent=False)
+
+    def forward(self, segments: Segments) -> Tensor | None:
+        frequencies = next(self.buffers(), None)
+        return None if frequencies is None else shared_positions(self.kind, segments, frequencies)
+
+
 def shared_positions(kind: PositionKind | None, segments: Segments, frequencies: Tensor) -> Tensor | None:
     """What all layers need to know of positions.
 

@@ -2,7 +2,7 @@
 
 Works on numpy arrays, bf16 as uint16, and knows neither layers nor recordings. LLVM makes vector code of these loops
 only in this form: exp is a polynomial, every smooth activation is one function of it, sums may be taken in any order,
-and a maximum is taken over integers that compare as their floats do. Each has its plain form in torch, in the tests.
+and a maximum is taken over integers that compare as their floats do.
 """
 
 from typing import Any
@@ -11,13 +11,16 @@ import numba
 import numpy as np
 
 from pipeline import compiled  # says where compiled code is kept
+from pipeline.models.int8 import RELU, SIGMOID
 
 f4, i2, i4, u2, u4 = np.float32, np.int16, np.int32, np.uint16, np.uint32
 Array = np.ndarray[Any, Any]
 
 # Sums in any order, and fused multiply-adds: without these the loops run one number at a time.
 FAST = {"contract", "reassoc", "nsz"}
-entry: compiled.Decorator = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+entry: compiled.Decorator = numba.njit(  # type: ignore[assignment]
+    cache=True, nogil=True, error_model="numpy", fastmath=FAST
+)
 inner: compiled.Decorator = numba.njit(  # type: ignore[call-overload]
     nogil=True, error_model="numpy", fastmath=FAST, forceinline=True, _nrt=False
 )
@@ -26,46 +29,37 @@ LOG2_E = f4(1.4426950408889634)
 # Widths are multiples of this, so that no row ends in a loop over single numbers, which takes as long as the rest.
 BLOCK = 64
 
-# x * sigmoid(x * (a + b x^2 + ...)). For gelu the polynomial is a fit to the logit of the normal distribution,
-# least maximum of the error over 0 to 6: 3.2e-6, a hundredth of what bf16 leaves of values near 1.
-SIGMOIDS = {
-    "gelu": (1.5956584, 7.2931372e-2, -2.4588919e-4, -6.1852561e-5, 2.2724722e-6),
-    "gelu_tanh": (1.5957691, 7.1354814e-2, 0.0, 0.0, 0.0),
-    "silu": (1.0, 0.0, 0.0, 0.0, 0.0),
-}
-NONE, RELU, SIGMOID = 0, 1, 2
-
 
 @inner
-def widen(bits: u2) -> f4:
+def widen(bits: Any) -> Any:
     """bf16 to fp32."""
     return u4(u4(bits) << u4(16)).view(f4)
 
 
 @inner
-def narrow(x: f4) -> u2:
+def narrow(x: Any) -> Any:
     """fp32 to bf16, to the nearest; a tie goes away from zero, which for computed values is as good as to even."""
     return u2(u4(f4(x).view(u4) + u4(0x8000)) >> u4(16))
 
 
 @inner
-def ordered(bits: i4) -> i4:
+def ordered(bits: Any) -> Any:
     """The bits of a float as an integer that compares as the float does; its own inverse."""
     return i4(bits ^ i4(i4(bits >> i4(31)) & i4(0x7FFFFFFF)))
 
 
 @inner
-def exp2(x: f4) -> f4:
-    """2 to the x for x <= 0, to 3e-7 of it; what is below -100 is taken for -100: no result is so small that it costs more time."""
+def exp2(x: Any) -> Any:
+    """2 to the x for x <= 0, to 3e-7 of it; below -100 as at -100: smaller numbers yet are slow to work with."""
     x = x if x > f4(-100.0) else f4(-100.0)
     nearest = i4(x - f4(0.5))
     r = x - f4(nearest)  # -0.5 to 0.5
-    p = f4(1.3398874e-3)
-    p = p * r + f4(9.6184373e-3)
-    p = p * r + f4(5.5503310e-2)
-    p = p * r + f4(2.4022648e-1)
-    p = p * r + f4(6.9314720e-1)
-    p = p * r + f4(1.0)
+    p = f4(1.32764524e-03)
+    p = p * r + f4(9.67554145e-03)
+    p = p * r + f4(5.55071334e-02)
+    p = p * r + f4(2.40221197e-01)
+    p = p * r + f4(6.93146967e-01)
+    p = p * r + f4(1.00000007e+00)
     return i4(f4(p).view(i4) + i4(nearest << i4(23))).view(f4)  # added to the exponent
 
 
@@ -73,7 +67,7 @@ def exp2(x: f4) -> f4:
 
 
 @inner
-def exponentials(row: Array) -> f4:
+def exponentials(row: Array) -> Any:
     """Base-2 logits to weights that are yet to be multiplied by what it returns."""
     best = i4(-0x7FFFFFFF)
     for j in range(row.shape[0]):
@@ -122,8 +116,8 @@ def softmax_fp32(scores: Array, bias: Array, scale: float) -> None:
 
 
 @inner
-def quantise_row(row: Array, codes: Array) -> tuple[f4, f4]:
-    """Codes of a row from its least to its largest value, and 0 always among these; the step, and the middle."""
+def quantise_row(row: Array, codes: Array, measures: Array) -> None:
+    """Codes of a row from its least to its largest value, and 0 always among these; the step, the middle, the mean."""
     high = i4(0)
     low = i4(0)
     for j in range(row.shape[0]):
@@ -135,30 +129,35 @@ def quantise_row(row: Array, codes: Array) -> tuple[f4, f4]:
     middle = (top + bottom) * f4(0.5)
     inverse = f4(1.0) / step
     begin = f4(128.5) - middle * inverse
+    total = f4(0.0)
     for j in range(row.shape[0]):
+        total += row[j]
         codes[j] = np.int8(i4(row[j] * inverse + begin) - i4(128))
-    return step, middle
+    measures[0], measures[1], measures[2] = step, middle, total / f4(row.shape[0])
 
 
 @entry
-def quantise(x: Array, codes: Array, steps: Array, middles: Array) -> None:
-    """x[i, j] ~ steps[i] * codes[i, j] + middles[i], of fp32."""
-    for i in range(x.shape[0]):
-        steps[i], middles[i] = quantise_row(x[i], codes[i])
-
-
-@entry
-def quantise_bf16(x: Array, codes: Array, steps: Array, middles: Array) -> None:
+def quantise(x: Array, typical: Array, codes: Array, measures: Array) -> None:
+    """x[i] - typical ~ measures[i, 0] * codes[i] + measures[i, 1], of fp32; measures[i, 2] is the mean of the row."""
     row = np.empty(x.shape[1], f4)
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
-            row[j] = widen(x[i, j])
-        steps[i], middles[i] = quantise_row(row, codes[i])
+            row[j] = x[i, j] - typical[j]
+        quantise_row(row, codes[i], measures[i])
+
+
+@entry
+def quantise_bf16(x: Array, typical: Array, codes: Array, measures: Array) -> None:
+    row = np.empty(x.shape[1], f4)
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            row[j] = widen(x[i, j]) - typical[j]
+        quantise_row(row, codes[i], measures[i])
 
 
 @inner
-def reciprocal(y: f4) -> f4:
-    """1 / (1 + y) for y from 0 to 1, to 7e-06: a division would take half the time of an activation."""
+def reciprocal(y: Any) -> Any:
+    """1 / (1 + y) for y from 0 to 1, to 7e-6, in less time than a division takes."""
     p = f4(7.6119907e-02)
     p = p * y + f4(-3.3601347e-01)
     p = p * y + f4(6.8290174e-01)
@@ -170,7 +169,7 @@ def reciprocal(y: f4) -> f4:
 
 
 @inner
-def through_sigmoid(row: Array, a: f4, b: f4, c: f4, d: f4, e: f4) -> None:
+def through_sigmoid(row: Array, a: Any, b: Any, c: Any, d: Any, e: Any) -> None:
     for j in range(row.shape[0]):
         x = row[j]
         t = x * x
@@ -182,20 +181,19 @@ def through_sigmoid(row: Array, a: f4, b: f4, c: f4, d: f4, e: f4) -> None:
 
 
 @entry
-def finish(
-    sums: Array, steps: Array, middles: Array, columns: Array, activation: tuple[int, tuple[float, ...]], out: Array
-) -> None:
+def finish(sums: Array, measures: Array, columns: Array, activation: tuple[int, tuple[float, ...]], out: Array) -> None:
     """What an integer matrix product stands for, and the activation of it, in bf16.
 
-    `columns` (3, N): what a column's sums are multiplied by, what its weights sum to, and its bias.
+    `columns` (4, N): what a column's sums are multiplied by, what goes with the middle of a row and with its mean, and
+    its bias.
     """
     kind, (a, b, c, d, e) = activation
-    factors, weights, biases = columns[0], columns[1], columns[2]
+    factors, coded, lost, bias = columns[0], columns[1], columns[2], columns[3]
     row = np.empty(sums.shape[1], f4)
     for i in range(sums.shape[0]):
-        step, middle = steps[i], middles[i]
+        step, middle, mean = measures[i, 0], measures[i, 1], measures[i, 2]
         for j in range(sums.shape[1]):
-            row[j] = f4(sums[i, j]) * (step * factors[j]) + (middle * weights[j] + biases[j])
+            row[j] = f4(sums[i, j]) * (step * factors[j]) + (middle * coded[j] + mean * lost[j] + bias[j])
         if kind == RELU:
             for j in range(sums.shape[1]):
                 row[j] = row[j] if row[j] > f4(0.0) else f4(0.0)

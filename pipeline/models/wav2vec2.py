@@ -45,7 +45,7 @@ class FeatureProjection(nn.Module):
     def __init__(self, config: ConvConfig) -> None:
         super().__init__()
         self.layer_norm = nn.LayerNorm(config.conv_dim[-1], eps=config.layer_norm_eps)
-        self.projection = Linear(config.conv_dim[-1], config.hidden_size)
+        self.projection = Linear(config.conv_dim[-1], config.hidden_size, exact=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.layer_norm(x)  # (T, C)

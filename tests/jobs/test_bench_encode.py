@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from jobs import bench, bench_encode_contestants, bench_encode_material, bench_flops
 from jobs.__main__ import main
 from jobs.bench_encode_material import Sound, config_of, lengths_s, sounds, write_checkpoint
+from jobs.bench_encode_parts import Mel, Seam
 from jobs.bench_encode_rounds import (
     ALONE,
     DOCUMENTED,
@@ -26,6 +27,7 @@ from jobs.bench_encode_rounds import (
     race,
     results,
 )
+from jobs.bench_encode_tables import Tables
 from jobs.bench_measure import Spread
 from pipeline.demo.sample import LABELS
 from pipeline.models.auto import AutoConfig, AutoModelForCTC
@@ -84,9 +86,10 @@ def test_without_the_rival_ours_is_measured_alone_and_the_way_to_it_is_told(enco
     code, _, stderr = encode(*TINY)
     assert code == 2
     assert "transformers" in stderr and "'.[dev]'" in stderr and "--no-rival" in stderr
-    code, stdout, stderr = encode(*TINY, "--no-rival", "--precision", "bf16", "--json")
+    code, stdout, stderr = encode(*TINY, "--no-rival", "--precision", "bf16")
     assert code == 0, stderr
-    figures = json.loads(stdout)
+    assert "x documented" not in stdout
+    figures = json.loads(stdout.splitlines()[-1])
     assert figures["reference"] == OURS
     (only,) = figures["results"]
     assert (only["precision"], only["times_fp32"], only["times_same"], only["times_documented"]) == (
@@ -96,14 +99,24 @@ def test_without_the_rival_ours_is_measured_alone_and_the_way_to_it_is_told(enco
     assert 0 < only["errors"]["rms"] < 0.1
 
 
+def test_the_tables_of_mel_features_and_seams(capsys):
+    """The risk: tables that only break once minutes of measuring are over."""
+    tables = Tables(quiet=False)
+    tables.mel(Mel(4000.0, 800.0, Spread(5.0, 4.0, 6.0), 1e-5), "CPU s")
+    tables.mel(Mel(4000.0, None, None, None), "CPU s")
+    tables.seams([Seam(120.0, 60.0, 5.0, 0.01, 0.1, 0.002, True)])
+    told = capsys.readouterr().out
+    assert "5.00 (4.00-6.00) times SeamlessM4TFeatureExtractor's 800" in told
+    assert "recording of 120 s" in told and "60 s (default)" in told and "0.2%" in told
+
+
 def test_mel_features_and_seams_are_measured_where_they_are_asked_for(encode, monkeypatch):
     """The risk: sections that only run by hand, and so break unseen."""
     pytest.importorskip("transformers")
     monkeypatch.setattr("jobs.bench_encode_parts.LONG_S", 6.0)
-    code, stdout, stderr = encode("--family", "bert", *TINY, "--precision", "fp32", "--seams")
+    code, stdout, stderr = encode("--family", "bert", *TINY, "--precision", "fp32", "--seams", "--json")
     assert code == 0, stderr
-    figures = json.loads(stdout.splitlines()[-1])
-    assert "SeamlessM4TFeatureExtractor" in stdout and "overlap" in stdout
+    figures = json.loads(stdout)
     assert figures["mel"]["times_rival"]["median"] > 0
     assert figures["mel"]["largest_error"] < 1e-3
     assert sum(seam["by_default"] for seam in figures["seams"]) == 1

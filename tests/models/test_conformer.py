@@ -369,3 +369,18 @@ def test_a_config_we_would_compute_wrongly_is_refused_by_name(changes: dict[str,
     if "model_type" not in changes:
         with pytest.raises(ValueError, match=message):  # also of one that no file was read for
             replace(Wav2Vec2ConformerConfig(), **groups | changes)
+
+
+@pytest.mark.parametrize("stored", ["rounded", "absent"])
+def test_frequencies_are_the_checkpoint_s_or_else_our_own(stored: str, tmp_path: Path) -> None:
+    """The risk: angles that drift apart over a recording, or checkpoints refused over numbers that we know anyway."""
+    oracle = oracle_model(GROUP | ROTARY, ORACLE)
+    (key,) = (key for key in oracle.state_dict() if key.endswith("embed_positions.inv_freq"))
+    if stored == "rounded":
+        frequencies = oracle.get_buffer(key)
+        frequencies.copy_(frequencies.half())
+    file = saved(oracle, tmp_path) / "model.safetensors"
+    if stored == "absent":
+        save_file({other: weight for other, weight in load_file(file).items() if other != key}, file)
+    ours = Wav2Vec2ConformerForCTC.from_pretrained(tmp_path)
+    assert largest_difference(oracle, ours, audio(1, 5 * SECOND)) < TOLERANCE

@@ -189,6 +189,17 @@ def test_the_fast_path_agrees_with_its_slow_twin(norm: str, precision: Precision
     assert float((frames - expected).square().mean().sqrt()) < error * float(expected.std())
 
 
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_pack_changes_nothing_in_reduced_precision_either(norm: str, precision: Precision) -> None:
+    """The risk: a scale of eight bits that is found over a tile, or a sum whose order depends on the rows beside it."""
+    _, ours = front_ends({"group": GROUP, "layer": LAYER}[norm] | {"conv_dim": [128] * 7})
+    ours.prepare(precision)
+    recordings = [audio(1, length, length)[0] for length in (400, 9000, 41_000, 5000)]
+    for frames, one in zip(run(ours, recordings, normalise=True), recordings, strict=True):
+        assert largest(frames, run(ours, [one], normalise=True)[0]) < TOLERANCE
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_every_weight_learns_as_transformers_would(norm: str) -> None:
     """The risk: folded or detached weights in training, where nothing would tell but a loss that stands still."""
