@@ -54,9 +54,9 @@ def seams(setting: Setting, audio_s: float) -> Iterator[Seam]:
     """In fp32, on one recording that can also be computed whole."""
     model: ForCTC = AutoModelForCTC.from_pretrained(setting.model).to(setting.device)
     features = FeatureExtractor.from_pretrained(setting.model)
-    framing = features.fit(model)
+    framing = features.framing(model)
     prepare(model, "fp32")
-    inputs = features(_uploaded(sounds([audio_s])[0], setting.device)).data
+    inputs = features(_uploaded(sounds([audio_s])[0], setting.device))
     rows_per_s = SAMPLE_RATE / framing.samples_per_frame
     usual = (EncodeConfig.window_s, EncodeConfig.overlap_s)
     for window_s, overlap_s in dict.fromkeys((*WINDOWS_S, usual)):

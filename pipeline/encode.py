@@ -44,7 +44,7 @@ class Emitter:
         self._device = torch.device(device(config))
         self._features = FeatureExtractor.from_pretrained(checkpoint_directory(str(model)))
         self._model = AutoModelForCTC.from_pretrained(model, target_lang=config.language or None)
-        framing = self._features.fit(self._model)
+        framing = self._features.framing(self._model)
         self._model.to(self._device)
         prepare(self._model, precision)
         shape = self._model.config
@@ -66,8 +66,7 @@ class Emitter:
 
     def windowed(self, audio: AudioArray, windows: Windows) -> FloatArray:
         """Emissions (T, V) of a recording of any length."""
-        inputs = self._features(self._uploaded([audio])).data
-        pieces = windowed_logits(self._model, inputs, windows)
+        pieces = windowed_logits(self._model, self._features(self._uploaded([audio])), windows)
         return np.concatenate([piece.log_softmax(dim=-1).cpu().numpy() for piece in pieces])  # (T, V)
 
     def _uploaded(self, audios: list[AudioArray]) -> Packed:

@@ -31,7 +31,7 @@ def test_the_defaults_in_the_table_are_those_of_the_configuration():
     found = re.findall(r"^\| ((?:`\w+\.\w+`(?:, )?)+) \| ([-\d., ]+) \|", README, re.MULTILINE)
     assert len(found) >= 10  # rows whose defaults are numbers: that the pattern still fits the table
     for keys, default in found:
-        names, values = re.findall(r"`(\w+)\.(\w+)`", keys), default.replace(",000", "000").split(", ")
+        names, values = re.findall(r"`(\w+)\.(\w+)`", keys), re.sub(r",(?=\d{3})", "", default).split(", ")
         for (section, key), value in zip(names, values, strict=True):
             config = getattr(Config(), section)
             known = getattr(config, key) if getattr(config, key) is not None else getattr(LmWeights, key)

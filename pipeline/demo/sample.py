@@ -42,7 +42,6 @@ MODEL = {
     "num_conv_pos_embedding_groups": 4,
     "vocab_size": len(LABELS),
     "pad_token_id": 0,
-    "mask_time_prob": 0.0,  # or transformers would miss a weight that only training in it needs
 }
 
 
@@ -52,8 +51,9 @@ def write_model(directory: Path, config: dict[str, object] | None = None) -> Non
 
     from pipeline.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2ForCTC
 
-    torch.manual_seed(SEED)
-    model = Wav2Vec2ForCTC(Wav2Vec2Config.from_dict({**MODEL, **(config or {})}))
+    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay as they are
+        torch.manual_seed(SEED)
+        model = Wav2Vec2ForCTC(Wav2Vec2Config.from_dict({**MODEL, **(config or {})}))
     with torch.no_grad():
         # Random logits are nearly flat, and one label would win every frame.
         model.lm_head.weight.mul_(20)

@@ -60,16 +60,44 @@ __all__ = [
 ]
 
 
-_HOMES = ("wav2vec2", "conformer", "bert", "heads", "pretraining", "auto")
+# Where each name is. By hand, as only importing a module would tell, and torch comes with any of them.
+_HOMES = {
+    "AutoConfig": "auto",
+    "AutoModel": "auto",
+    "AutoModelForAudioClassification": "auto",
+    "AutoModelForAudioFrameClassification": "auto",
+    "AutoModelForAudioXVector": "auto",
+    "AutoModelForCTC": "auto",
+    "AutoModelForPreTraining": "auto",
+    "Wav2Vec2BertConfig": "bert",
+    "Wav2Vec2BertForAudioFrameClassification": "heads",
+    "Wav2Vec2BertForCTC": "bert",
+    "Wav2Vec2BertForSequenceClassification": "heads",
+    "Wav2Vec2BertForXVector": "heads",
+    "Wav2Vec2BertModel": "bert",
+    "Wav2Vec2Config": "wav2vec2",
+    "Wav2Vec2ConformerConfig": "conformer",
+    "Wav2Vec2ConformerForAudioFrameClassification": "heads",
+    "Wav2Vec2ConformerForCTC": "conformer",
+    "Wav2Vec2ConformerForPreTraining": "pretraining",
+    "Wav2Vec2ConformerForSequenceClassification": "heads",
+    "Wav2Vec2ConformerForXVector": "heads",
+    "Wav2Vec2ConformerModel": "conformer",
+    "Wav2Vec2ForAudioFrameClassification": "heads",
+    "Wav2Vec2ForCTC": "wav2vec2",
+    "Wav2Vec2ForPreTraining": "pretraining",
+    "Wav2Vec2ForSequenceClassification": "heads",
+    "Wav2Vec2ForXVector": "heads",
+    "Wav2Vec2Model": "wav2vec2",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:  # torch is imported with the first name that is used, not before
-        for home in _HOMES:
-            module = importlib.import_module(f"{__name__}.{home}")
-            if hasattr(module, name):
-                return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value  # the next time it is found without asking here
+    return value
 
 
 def __dir__() -> list[str]:

@@ -6,8 +6,6 @@ Pratap et al. 2023, arXiv 2305.13516.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,57 +14,53 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
-from pipeline.models.checkpoint import fit, read_file, write_file
+from pipeline.models.checkpoint import fit
 from pipeline.models.linear import Linear
 from pipeline.models.locate import adapter_file
 from pipeline.models.precision import prepare
 from pipeline.models.pretrained import Pretrained
 from pipeline.models.segments import Packed, Segments
+from pipeline.models.weight_files import CheckpointError, read_file, write_file
 
 BANK = "languages"  # the attribute of adapters and models where the languages are that are loaded
 
 
-class Spoken:
-    """Which language each recording of a pass is in; None is the one that the model speaks by itself."""
+Languages = str | Sequence[str | None] | None  # of all recordings, or of each; None: what a model speaks by itself
 
-    def __init__(self, languages: Sequence[str | None]) -> None:
-        self.languages = tuple(languages)
+
+class Spoken:
+    """Which languages the recordings of one pass through a model are in."""
+
+    def __init__(self, languages: Languages) -> None:
+        is_one = languages is None or isinstance(languages, str)
+        self.of_all = languages if isinstance(languages, str) else None
+        self.of_each = None if is_one else tuple(languages or ())
         # The same rows are asked for by every layer, and on a GPU each answer is a transfer.
         self._known: dict[tuple[Segments, torch.device], dict[str | None, Tensor]] = {}
 
     def rows(self, segments: Segments, device: torch.device) -> dict[str | None, Tensor]:
-        """The numbers of the rows in each language."""
-        if len(segments.lengths) != len(self.languages):
-            raise ValueError(f"{len(self.languages)} languages for {len(segments.lengths)} recordings")
+        """The numbers of the rows in each language, where each recording has its own."""
+        assert self.of_each is not None
+        if len(segments.lengths) != len(self.of_each):
+            raise ValueError(f"{len(self.of_each)} languages for {len(segments.lengths)} recordings")
         key = (segments, device)
         if key not in self._known:
             by_row = torch.repeat_interleave(torch.tensor(segments.lengths))  # (T,) numbers of recordings
             found: dict[str | None, Tensor] = {}
-            for language in dict.fromkeys(self.languages):
-                speaks = torch.tensor([language == one for one in self.languages])  # (B,)
+            for language in dict.fromkeys(self.of_each):
+                speaks = torch.tensor([language == one for one in self.of_each])  # (B,)
                 found[language] = speaks[by_row].nonzero().squeeze(1).to(device)
             self._known[key] = found
         return self._known[key]
 
 
-_spoken: ContextVar[Spoken | str | None] = ContextVar("spoken", default=None)
+Speaker = Callable[[str | None], Callable[[Tensor], Tensor]]  # of a language: what its rows go through
 
 
-@contextmanager
-def speaking(languages: str | Sequence[str | None] | None) -> Iterator[None]:
-    """Within, what goes through a model is in these languages: one for each recording, or one for all."""
-    before = _spoken.set(languages if languages is None or isinstance(languages, str) else Spoken(languages))
-    try:
-        yield
-    finally:
-        _spoken.reset(before)
-
-
-def by_language(x: Packed, speaker: Callable[[str | None], Callable[[Tensor], Tensor]], fill: float = 0.0) -> Tensor:
+def by_language(x: Packed, spoken: Spoken | None, speaker: Speaker, fill: float = 0.0) -> Tensor:
     """Rows through the speaker of their language. Where speakers' rows differ in width, `fill` makes them alike."""
-    spoken = _spoken.get()
-    if spoken is None or isinstance(spoken, str):
-        return speaker(spoken)(x.data)
+    if spoken is None or spoken.of_each is None:
+        return speaker(None if spoken is None else spoken.of_all)(x.data)
     rows = spoken.rows(x.segments, x.data.device)
     if len(rows) == 1:
         return speaker(next(iter(rows)))(x.data)
@@ -106,8 +100,8 @@ class AttentionAdapter(nn.Module):
         self.linear_2 = Linear(width, hidden_size)
         self.languages = Bank()  # each an adapter like this one
 
-    def forward(self, x: Packed) -> Tensor:
-        return by_language(x, self._speaker)  # (T, D)
+    def forward(self, x: Packed, spoken: Spoken | None = None) -> Tensor:
+        return by_language(x, spoken, self._speaker)  # (T, D)
 
     def rows(self, x: Tensor) -> Tensor:
         return self.linear_2(self.linear_1(self.norm(x)))  # type: ignore[no-any-return]  # (T, D)
@@ -129,6 +123,7 @@ class Multilingual(Pretrained):
     """
 
     lm_head: Linear
+    blank: int  # the number of its label, in every language
     target_lang: str | None = None  # what it speaks by itself; None: what is in the checkpoint's own weights
 
     def __init__(self, config: Any) -> None:
@@ -158,26 +153,26 @@ class Multilingual(Pretrained):
             raise UsageError("the model was made in code: there is no checkpoint to load language adapters from")
         for language in languages:
             if language not in self.languages:
-                self._add(language, adapter_file(self.source, language), adapters)
+                self._add(language, adapter_file(self.source, language, self.hub), adapters)
 
-    def speaking(self, languages: str | Sequence[str | None] | None) -> AbstractContextManager[None]:
-        """The context in which recordings go through the model in these languages, which must be loaded."""
+    def spoken(self, languages: Languages) -> Spoken:
+        """These languages, for a pass through the model: they must be loaded."""
         for language in [languages] if isinstance(languages, str) else languages or ():
             if language is not None and language not in self.languages:
                 loaded = ", ".join(self.languages) or "none"
                 raise UsageError(f"language {language!r} is not loaded, call load_adapters; loaded: {loaded}")
-        return speaking(languages)
+        return Spoken(languages)
 
-    def heads(self, x: Packed, fill: float) -> Tensor:
+    def heads(self, x: Packed, spoken: Spoken | None, fill: float) -> Tensor:
         """Logits (T', V) of each recording by its language's head, filled up to the largest vocabulary."""
-        return by_language(x, lambda language: self.lm_head if language is None else self.languages[language], fill)
+        return by_language(x, spoken, lambda one: self.lm_head if one is None else self.languages[one], fill)
 
     def own_state(self) -> dict[str, Tensor]:
         return {name: weight for name, weight in self.state_dict().items() if BANK not in name.split(".")}
 
-    def save_pretrained(self, directory: Any) -> None:
+    def save_pretrained(self, directory: Any, *, safe_serialization: bool = True) -> None:
         """What it speaks by itself in the main file, and a file for each language that is loaded."""
-        super().save_pretrained(directory)
+        super().save_pretrained(directory, safe_serialization=safe_serialization)
         for language in self.languages:
             state = {
                 f"{name}.{part}": weight
@@ -201,6 +196,8 @@ class Multilingual(Pretrained):
         parts: dict[str, nn.Module] = {**twins, "lm_head": head}
         wanted = {f"{name}.{key}": x for name, part in parts.items() for key, x in part.state_dict().items()}
         fitted = fit(weights, wanted, path)
+        if self.blank >= num_labels:
+            raise CheckpointError(f"{path} has {num_labels} labels, and pad_token_id {self.blank} is none of them")
         for name, part in parts.items():
             part.load_state_dict({key: fitted[f"{name}.{key}"] for key in part.state_dict()}, assign=True)
         together = nn.ModuleList(parts.values()).eval().to(self.device)

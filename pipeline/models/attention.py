@@ -41,7 +41,7 @@ def attend(
         return eager(q, k, v, segments, bias, how.weights)
     half = q.dtype in (torch.float16, torch.bfloat16)
     if q.is_cuda and half and bias is None and q.shape[2] % 8 == 0 and _varlen() is not None:
-        return packed(q, k, v, segments)
+        return flash(q, k, v, segments)
     if q.is_cuda and (bias is None or segments.longest**2 * q.shape[1] <= MOST_SCORES):
         return padded(q, k, v, segments, bias)
     from pipeline.models import cpu_attention  # compiled loops, of no use to a GPU
@@ -144,7 +144,7 @@ def _alike(segments: Segments, most: int) -> Iterator[list[int]]:
     yield batch
 
 
-def packed(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
+def flash(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
     """Flash attention over the rows as they lie, for GPUs, in fp16 and bf16 and without a bias."""
     kernel = _varlen()
     if kernel is None:

@@ -32,7 +32,7 @@ from pipeline.models.segments import Packed
 from pipeline.models.windows import Span, Windows, output_step, spans
 from pipeline.records import SAMPLE_RATE
 
-MEL_FRAME_S = 0.02  # of families that read mel features: two of 10 ms each
+MEL_FRAME_S = 0.02  # of mel features as published models have them: two frames of 10 ms in one
 LARGEST_BYTES = 4_000_000_000  # of weights; 10 s in all layers of a large model are a tenth of it
 
 PANEL, LEFT, RIGHT, TOP, BOTTOM = 320, 52, 14, 30, 38  # pixels: a panel's side, and what is around it
@@ -130,12 +130,15 @@ def attention_map(
     recordings: Tensor | Sequence[Tensor],
     layers: Sequence[int] | None = None,
     windows: Windows | None = None,
+    mel_frame_s: float = MEL_FRAME_S,
 ) -> AttentionMap:
     """What each frame of a recording attends to, or of several in one batch.
 
     A recording is as the model takes it: its samples (N,), normalised, or its mel features (T, C). `layers`: None is
-    all of them. `windows`: as the layers would see a long recording; None is all of it at once.
+    all of them. `windows`: as the layers would see a long recording; None is all of it at once. `mel_frame_s`: from one
+    row of mel features to the next, which no model knows: 0.01 times the extractor's `stride`.
     """
+    model.ready()
     backbone = model.backbone if isinstance(model, Head) else model
     config = backbone.config
     chosen = tuple(sorted(range(config.num_hidden_layers) if layers is None else set(layers)))
@@ -161,7 +164,7 @@ def attention_map(
             for view, one in zip(views, attentions, strict=True):
                 kept = one[:, view.kept_start - view.start : view.kept_stop - view.start]  # (H, kept, L)
                 layer[:, view.kept_start : view.kept_stop, view.start : view.stop] = kept
-    frame_s = config.samples_per_frame / SAMPLE_RATE if isinstance(config, ConvConfig) else MEL_FRAME_S
+    frame_s = config.samples_per_frame / SAMPLE_RATE if isinstance(config, ConvConfig) else mel_frame_s
     blocks = tuple(Block(view.kept_start, view.kept_stop, view.start, view.stop) for view in views)
     return AttentionMap(weights, chosen, blocks, frame_s)
 

@@ -4,15 +4,16 @@ Knows which classes there are, and nothing of what is in them.
 """
 
 import os
-from typing import Any, ClassVar, Generic, TypeVar, Unpack
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pipeline.models import bert, conformer, heads, pretraining, wav2vec2
 from pipeline.models.backbone import Backbone
-from pipeline.models.checkpoint import CheckpointError, read_config
 from pipeline.models.config import ModelConfig
 from pipeline.models.ctc import ForCTC
-from pipeline.models.locate import SETTINGS, checkpoint_directory
-from pipeline.models.pretrained import Options, Pretrained
+from pipeline.models.locate import SETTINGS, Hub, checkpoint_directory
+from pipeline.models.options import sorted_out
+from pipeline.models.pretrained import Pretrained
+from pipeline.models.weight_files import CheckpointError, read_config
 
 M = TypeVar("M", bound=Pretrained)
 
@@ -26,14 +27,14 @@ class Auto(Generic[M]):
         raise TypeError(f"{type(self).__name__} only chooses a class: use {type(self).__name__}.from_pretrained")
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str], **options: Unpack[Options]) -> M:
+    def from_pretrained(cls, name: str | os.PathLike[str], **options: Any) -> M:
         """The model of a checkpoint, with the options of `Pretrained.from_pretrained`."""
         config = options.get("config")
-        if config is not None:
-            return cls.class_of(config.model_type, os.fspath(name)).from_pretrained(name, **options)
-        directory = checkpoint_directory(os.fspath(name), SETTINGS)
-        model_type = str(read_config(directory).get("model_type"))
-        return cls.class_of(model_type, f"{directory}/config.json").from_pretrained(name, **options)
+        if config is None:
+            model_type, source = _model_type(name, sorted_out(options)[1])
+        else:
+            model_type, source = str(getattr(config, "model_type", type(config).__name__)), "the config"
+        return cls.class_of(model_type, source).from_pretrained(name, **options)
 
     @classmethod
     def from_config(cls, config: ModelConfig) -> M:
@@ -92,10 +93,16 @@ class AutoConfig:
     """The config of a checkpoint of any family."""
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str]) -> ModelConfig:
-        directory = checkpoint_directory(os.fspath(name), SETTINGS)
-        model_type = str(read_config(directory).get("model_type"))
-        return AutoModel.class_of(model_type, f"{directory}/config.json").config_class.from_pretrained(directory)
+    def from_pretrained(cls, name: str | os.PathLike[str], **options: Any) -> ModelConfig:
+        """With the options of `ModelConfig.from_pretrained`."""
+        model_type, source = _model_type(name, sorted_out(options)[1])
+        return AutoModel.class_of(model_type, source).config_class.from_pretrained(name, **options)
+
+
+def _model_type(name: str | os.PathLike[str], hub: Hub) -> tuple[str, str]:
+    """What the checkpoint says that it is, and where."""
+    directory = checkpoint_directory(os.fspath(name), SETTINGS, hub)
+    return str(read_config(directory).get("model_type")), f"{directory}/config.json"
 
 
 def advice(model_type: str, kind: type[Pretrained]) -> str:

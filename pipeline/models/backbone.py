@@ -3,34 +3,38 @@
 Knows no family and no head. Shapes: B recordings, N samples, T frames, D hidden size, H heads.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.adapters import Spoken
 from pipeline.models.attention import Attend
 from pipeline.models.config import ConvConfig, ModelConfig
-from pipeline.models.frontend import FrontEnd
-from pipeline.models.linear import Linear
-from pipeline.models.outputs import BaseModelOutput
+from pipeline.models.frontend import FrontEnd, Recorded
+from pipeline.models.outputs import BaseModelOutput, ModelOutput
 from pipeline.models.pretrained import Pretrained
 from pipeline.models.segments import Packed
 from pipeline.records import SAMPLE_RATE
+
+Output = TypeVar("Output", bound=ModelOutput)
 
 REHEARSAL_S = 5  # as good as longer ones, and noise as good as speech-like sounds
 
 
 @dataclass
 class Trace:
-    """What is to be seen of a pass through the layers beside its end."""
+    """What is to be seen of a pass through the layers beside its end, and in which languages it is."""
 
     wants_states: bool = True
     wants_attentions: bool = False
     hidden_states: list[Packed] = field(default_factory=list)  # into the first layer, then out of each
     attentions: list[list[Tensor]] = field(default_factory=list)  # by layer, by recording: (H, T, T)
+    spoken: Spoken | None = None  # for models with language adapters
 
     def state(self, x: Packed) -> None:
         if self.wants_states:
@@ -57,6 +61,7 @@ class Backbone(Pretrained, ABC):
 
     config: ModelConfig
     input_name: ClassVar[str] = "input_values"
+    has_warned: bool = False  # of what looks like padding
 
     @abstractmethod
     def embed(self, inputs: Packed) -> tuple[Packed, Packed]:
@@ -83,7 +88,7 @@ class Backbone(Pretrained, ABC):
         """Once through noise, for layers on their way to int8 that want to know what their input is on average."""
 
     @abstractmethod
-    def embedder(self, recording: Tensor) -> "Embedder":
+    def embedder(self, recording: Packed) -> "Embedder":
         """`embed` for one recording, any part at a time."""
 
     def packed(self, inputs: Packed, trace: Trace | None = None) -> Packed:
@@ -92,6 +97,7 @@ class Backbone(Pretrained, ABC):
 
     def traced(self, inputs: Packed, trace: Trace) -> tuple[Packed, Packed]:
         """Likewise, and the features of `embed`; what else is seen on the way is left in the trace."""
+        self.ready()
         self.check_inputs(inputs)
         x, features = self.embed(inputs)
         return self.encoded(x, trace), features
@@ -106,29 +112,49 @@ class Backbone(Pretrained, ABC):
 
     def forward(
         self,
-        inputs: Tensor | None = None,
+        input_values: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
         **named: Any,
-    ) -> BaseModelOutput:
-        """A padded batch; `attention_mask` (B, L) says what is real, else all of it is."""
-        trace = Trace(output_hidden_states, output_attentions)
-        x, features = self.traced(self.pack(inputs, attention_mask, named), trace)
-        return BaseModelOutput(x.padded(), features.padded(), *padded_trace(trace))
+    ) -> Any:
+        """A padded batch, as a `BaseModelOutput`, or a tuple of its fields where `return_dict` is False.
+
+        `attention_mask` (B, L) says what is real. Without one all of it is: padding is then heard as if it were
+        audio, by checkpoints with a group norm no less than by others, so ask the processor for it
+        (`return_attention_mask=True`). `output_*`: None is what config.json says.
+        """
+        trace = self.trace(output_hidden_states, output_attentions)
+        x, features = self.traced(self.pack(input_values, attention_mask, named), trace)
+        return returned(BaseModelOutput(x.padded(), features.padded(), *padded_trace(trace)), return_dict)
+
+    def trace(self, output_hidden_states: bool | None = None, output_attentions: bool | None = None) -> Trace:
+        """What a call wants to see; None: what the config says, and nothing where it does not."""
+        said = self.config.rest
+        states = said.get("output_hidden_states", False) if output_hidden_states is None else output_hidden_states
+        attentions = said.get("output_attentions", False) if output_attentions is None else output_attentions
+        return Trace(bool(states), bool(attentions))
 
     def pack(self, inputs: Tensor | None, attention_mask: Tensor | None, named: dict[str, Any]) -> Packed:
         """The batch that was given, by position or by name, without its padding."""
         if inputs is None:
             inputs = named.pop(self.input_name, None)
-        if named.pop("return_dict", True) is False:
-            raise ValueError("return_dict=False is not supported; outputs have to_tuple()")
         if named:
             raise TypeError(f"unknown argument: {', '.join(named)}; {type(self).__name__} takes {self.input_name}")
         if inputs is None:
             raise TypeError(f"no {self.input_name}")
         if not isinstance(inputs, Tensor) or inputs.ndim < 2:
             raise ValueError(f"{self.input_name} must be a batch of recordings, not {_told(inputs)}")
+        if attention_mask is None and not self.has_warned and _looks_padded(inputs):
+            self.has_warned = True
+            warnings.warn(
+                f"some recordings of {self.input_name} end in zeros and others do not, as if they were padded, and "
+                "without attention_mask= the zeros are heard as audio: return_attention_mask=True makes processors "
+                "give one",
+                stacklevel=2,
+            )
         packed = Packed.from_padded(inputs, attention_mask)
         if not bool(packed.data.isfinite().all()):
             numbers = [number for number, one in enumerate(packed.split()) if not bool(one.isfinite().all())]
@@ -143,7 +169,6 @@ class SampleBackbone(Backbone):
     feature_extractor: FrontEnd
     feature_projection: nn.Module
     margin: int = 0  # frames on either side that `place` sees
-    normalise: bool = False  # whether samples come as they were recorded, to be normalised here, each recording alone
 
     def place(self, frames: Packed) -> tuple[Packed, Packed]:
         """Frames of the front end to what enters the layers, and the normed frames."""
@@ -160,23 +185,20 @@ class SampleBackbone(Backbone):
         return x
 
     def embed(self, inputs: Packed) -> tuple[Packed, Packed]:
-        return self.place(self.feature_extractor(inputs, self.normalise))
+        return self.place(self.feature_extractor(inputs))
 
     def rehearse(self) -> None:
-        for part in self.feature_extractor.modules():  # not these: it is loudness that varies there, and what is taken
-            if isinstance(part, Linear):  # from all frames alike harms the quiet ones (logits off by 3.8 %, not 2.7 %)
-                part.settle()
         noise = torch.randn(REHEARSAL_S * SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
         self.packed(Packed.of([noise.to(self.device)]))
 
-    def embedder(self, recording: Tensor) -> Embedder:
-        self.check_inputs(Packed.of([recording]))
-        num_frames = self.config.num_frames(len(recording))
-        statistics = self.feature_extractor.statistics(recording, self.normalise)
+    def embedder(self, recording: Packed) -> Embedder:
+        self.check_inputs(recording)
+        num_frames = self.config.num_frames(recording.segments.total)
+        statistics = self.feature_extractor.statistics(recording.data, isinstance(recording, Recorded))
 
         def rows(start: int, stop: int) -> Tensor:
             first, last = max(0, start - self.margin), min(num_frames, stop + self.margin)
-            frames = self.feature_extractor.frames(recording, first, last, statistics)  # (last - first, C)
+            frames = self.feature_extractor.frames(recording.data, first, last, statistics)  # (last - first, C)
             return self.place(Packed.of([frames]))[0].data[start - first : stop - first]  # (stop - start, D)
 
         return Embedder(num_frames, rows)
@@ -207,6 +229,19 @@ class Head(Pretrained):
         backbone: Backbone = getattr(self, self.backbone_name)
         return backbone
 
+    @property
+    def base_model(self) -> Backbone:
+        return self.backbone
+
+    def trace(self, output_hidden_states: bool | None = None, output_attentions: bool | None = None) -> Trace:
+        """As `Backbone.trace`."""
+        return self.backbone.trace(output_hidden_states, output_attentions)
+
+
+def returned(output: Output, return_dict: bool | None = None) -> Output | tuple[Any, ...]:
+    """What a forward gives back: named fields, or, as some code asks, a tuple of those that are there."""
+    return output.to_tuple() if return_dict is False else output
+
 
 def padded_trace(trace: Trace) -> tuple[tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
     """The hidden states and attentions of a trace as a batch has them; None where they were not wanted."""
@@ -221,6 +256,13 @@ def _padded_attention(recordings: list[Tensor]) -> Tensor:
     for number, one in enumerate(recordings):
         batch[number, :, : one.shape[1], : one.shape[2]] = one
     return batch
+
+
+def _looks_padded(batch: Tensor) -> bool:
+    """Whether some of the recordings (B, L, ...) end in silence that is none, for 10 ms or a frame of features."""
+    ends = batch[:, -160:] if batch.ndim == 2 else batch[:, -1]  # (B, ...)
+    silent = (ends == 0).flatten(1).all(dim=1)  # (B,)
+    return bool(silent.any() and not silent.all())
 
 
 def _told(value: object) -> str:

@@ -15,15 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models.attention import Attend
-from pipeline.models.backbone import Backbone, Embedder, Trace
+from pipeline.models.backbone import Backbone, Embedder, Head, Trace
 from pipeline.models.checkpoint import NameTable
-from pipeline.models.config import ModelConfig
-from pipeline.models.conformer import Pointwise
+from pipeline.models.conformer import ConformerConfig, EncoderLayer, Layers, Pointwise
 from pipeline.models.conv import FrameConv
+from pipeline.models.conv_adapter import ProjectingAdapter
 from pipeline.models.ctc import ForCTC
-from pipeline.models.linear import ACTIVATIONS, Linear
-from pipeline.models.positions import Positions, SelfAttention
+from pipeline.models.linear import ACTIVATIONS
+from pipeline.models.positions import SelfAttention
 from pipeline.models.segments import Packed, Window
+from pipeline.models.wav2vec2 import FeatureProjection, FeedForward
 
 NAMES = NameTable(
     prefix="wav2vec2_bert.",
@@ -32,8 +33,9 @@ NAMES = NameTable(
 
 
 @dataclass(frozen=True)
-class Wav2Vec2BertConfig(ModelConfig):
+class Wav2Vec2BertConfig(ConformerConfig):
     model_type: ClassVar[str] = "wav2vec2-bert"
+    known_positions = (None, "relative", "relative_key", "rotary")
 
     hidden_size: int = 1024
     num_hidden_layers: int = 24
@@ -44,28 +46,17 @@ class Wav2Vec2BertConfig(ModelConfig):
     num_adapter_layers: int = 1
 
     feature_projection_input_dim: int = 160  # C: mel bins times the frames that are stacked
-    position_embeddings_type: str | None = "relative_key"  # None: frames are told apart by the convolutions alone
+    position_embeddings_type: str | None = "relative_key"
     left_max_position_embeddings: int = 64  # frames to the left that relative_key tells apart
     right_max_position_embeddings: int = 8  # and to the right
-    rotary_embedding_base: int = 10_000
-    conv_depthwise_kernel_size: int = 31  # of the convolution in each layer, in frames
     adapter_act: str = "relu"  # inside the adapter's feed-forward blocks
     use_intermediate_ffn_before_adapter: bool = False  # half a feed-forward block more
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.must_be_one_of("position_embeddings_type", (None, "relative", "relative_key", "rotary"))
         self.must_be_one_of("adapter_act", ACTIVATIONS)
-        if self.conv_depthwise_kernel_size % 2 == 0:
-            raise ValueError(f"conv_depthwise_kernel_size must be odd, not {self.conv_depthwise_kernel_size}")
         if min(self.reach) < 0:
             raise ValueError("left_max_position_embeddings and right_max_position_embeddings must not be negative")
-        pairs = {"rotary": self.hidden_size // self.num_attention_heads, "relative": self.hidden_size}
-        if pairs.get(self.position_embeddings_type or "", 0) % 2:
-            raise ValueError(
-                f"{self.position_embeddings_type} positions need an even size, of each head or of all, "
-                f"not hidden_size {self.hidden_size} in {self.num_attention_heads} heads"
-            )
         if self.use_intermediate_ffn_before_adapter and not self.add_adapter:
             raise ValueError("use_intermediate_ffn_before_adapter needs add_adapter")
         if self.output_size % self.num_attention_heads:
@@ -81,36 +72,10 @@ class Wav2Vec2BertConfig(ModelConfig):
         zeros = self.adapter_stride // 2
         return Window(self.adapter_kernel_size, self.adapter_stride, left=zeros, right=zeros)
 
-    def num_adapted(self, num_frames: int) -> int:
-        for _ in range(self.num_adapter_layers if self.add_adapter else 0):
-            num_frames = self.adapter_window.num_outputs(num_frames)
-        return num_frames
-
-
-class FeatureProjection(nn.Module):
-    """Features to the encoder's width."""
-
-    def __init__(self, config: Wav2Vec2BertConfig) -> None:
-        super().__init__()
-        self.layer_norm = nn.LayerNorm(config.feature_projection_input_dim, eps=config.layer_norm_eps)
-        self.projection = Linear(config.feature_projection_input_dim, config.hidden_size, exact=True)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.layer_norm(x)  # (T, C)
-        x = self.projection(features).float()  # (T, D)
-        return x, features
-
-
-class FeedForward(nn.Module):
-    def __init__(self, size: int, inner_size: int, activation: str) -> None:
-        super().__init__()
-        self.intermediate_dense = Linear(size, inner_size, activation=activation)
-        self.output_dense = Linear(inner_size, size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.intermediate_dense(x)  # (T, inner size)
-        x = self.output_dense(x)  # (T, D)
-        return x
+    @property
+    def inputs_to_logits_ratio(self) -> int:
+        hop = 160 * self.feature_projection_input_dim // 80  # samples, of mel frames of 80 bins that are stacked
+        return hop * self.adapter_stride**self.num_adapter_layers if self.add_adapter else hop
 
 
 class ConvModule(nn.Module):
@@ -123,57 +88,25 @@ class ConvModule(nn.Module):
         self.pointwise_conv1 = Pointwise(size, 2 * size)
         self.depthwise_conv = FrameConv((size, size), Window(width, left=width - 1), groups=size, bias=False)
         self.depthwise_layer_norm = nn.LayerNorm(size, eps=eps)
-        self.activation = ACTIVATIONS[config.hidden_act]
+        self.activation = config.hidden_act
         self.pointwise_conv2 = Pointwise(size, size)
 
     def forward(self, x: Packed) -> Tensor:
         y = F.glu(self.pointwise_conv1(self.layer_norm(x.data)), dim=1)  # (T, D)
         y = self.depthwise_conv(x.with_data(y)).data.float()  # (T, D)
-        y = self.activation(self.depthwise_layer_norm(y))
+        y = ACTIVATIONS[self.activation](self.depthwise_layer_norm(y))
         y = self.pointwise_conv2(y)  # (T, D)
         return y  # type: ignore[no-any-return]
 
 
-class EncoderLayer(nn.Module):
-    """Half a feed-forward block before attention and convolution, and half a one after."""
-
+class Encoder(Layers):
     def __init__(self, config: Wav2Vec2BertConfig) -> None:
-        super().__init__()
-        size, inner_size, eps = config.hidden_size, config.intermediate_size, config.layer_norm_eps
-        kind: Any = config.position_embeddings_type
-        self.ffn1_layer_norm = nn.LayerNorm(size, eps=eps)
-        self.ffn1 = FeedForward(size, inner_size, config.hidden_act)
-        self.self_attn_layer_norm = nn.LayerNorm(size, eps=eps)
-        self.self_attn = SelfAttention(size, config.num_attention_heads, kind, config.reach)
-        self.conv_module = ConvModule(config)
-        self.ffn2_layer_norm = nn.LayerNorm(size, eps=eps)
-        self.ffn2 = FeedForward(size, inner_size, config.hidden_act)
-        self.final_layer_norm = nn.LayerNorm(size, eps=eps)
+        super().__init__(config, (self._layer(config) for _ in range(config.num_hidden_layers)), saves_positions=False)
 
-    def forward(self, x: Packed, positions: Tensor | None, how: Attend) -> Packed:
-        y = x.data  # (T, D), fp32 throughout: the residual stream
-        y = torch.add(y, self.ffn1(self.ffn1_layer_norm(y)), alpha=0.5)
-        y = y + self.self_attn(x.with_data(self.self_attn_layer_norm(y)), positions, how)
-        y = y + self.conv_module(x.with_data(y))
-        y = torch.add(y, self.ffn2(self.ffn2_layer_norm(y)), alpha=0.5)
-        return x.with_data(self.final_layer_norm(y))
-
-
-class Encoder(nn.Module):
-    def __init__(self, config: Wav2Vec2BertConfig) -> None:
-        super().__init__()
-        kind: Any = config.position_embeddings_type
-        heads, base = config.num_attention_heads, config.rotary_embedding_base
-        self.embed_positions = Positions(kind, config.hidden_size, heads, base, saved=False)
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
-
-    def forward(self, x: Packed, trace: Trace, implementation: str) -> Packed:
-        positions = self.embed_positions(x.segments)
-        trace.state(x)
-        for layer in self.layers:
-            x = layer(x, positions, trace.attend(implementation))
-            trace.state(x)
-        return x
+    @staticmethod
+    def _layer(config: Wav2Vec2BertConfig) -> EncoderLayer:
+        self_attn = SelfAttention(config.hidden_size, config.num_attention_heads, config.positions, config.reach)
+        return EncoderLayer(config, self_attn, ConvModule(config), eps=config.layer_norm_eps)
 
 
 class AdapterLayer(nn.Module):
@@ -199,21 +132,13 @@ class AdapterLayer(nn.Module):
         return x.with_data(y)
 
 
-class Adapter(nn.Module):
-    """Fewer frames, for what follows."""
-
+class Adapter(ProjectingAdapter):
     def __init__(self, config: Wav2Vec2BertConfig) -> None:
-        super().__init__()
-        size = config.output_size
-        has_projection = size != config.hidden_size
-        self.proj = Linear(config.hidden_size, size) if has_projection else None
-        self.proj_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps) if has_projection else None
-        self.layers = nn.ModuleList(AdapterLayer(config) for _ in range(config.num_adapter_layers))
+        layers = (AdapterLayer(config) for _ in range(config.num_adapter_layers))
+        super().__init__(config, layers, config.layer_norm_eps)
 
     def forward(self, x: Packed, how: Attend) -> Packed:
-        if self.proj is not None and self.proj_layer_norm is not None:
-            projected: Tensor = self.proj_layer_norm(self.proj(x.data).float())  # (T, D')
-            x = x.with_data(projected)
+        x = self.projected(x)
         for layer in self.layers:
             x = layer(x, how)
         return x
@@ -232,11 +157,18 @@ class Wav2Vec2BertModel(Backbone):
 
     def __init__(self, config: Wav2Vec2BertConfig) -> None:
         super().__init__(config)
-        self.feature_projection = FeatureProjection(config)
+        self.feature_projection = FeatureProjection(config.feature_projection_input_dim, config)
         self.encoder = Encoder(config)
         has_ffn = config.use_intermediate_ffn_before_adapter
         self.intermediate_ffn = FeedForward(config.hidden_size, config.intermediate_size, "relu") if has_ffn else None
         self.adapter = Adapter(config) if config.add_adapter else None
+
+    def forward(  # type: ignore[override]  # the first argument has another name here, which callers look for
+        self, input_features: Tensor | None = None, attention_mask: Tensor | None = None, **options: Any
+    ) -> Any:
+        """As `Backbone.forward`."""
+        _check_no_samples(self, options)
+        return super().forward(input_features, attention_mask, **options)
 
     def embed(self, inputs: Packed) -> tuple[Packed, Packed]:
         x, features = self.feature_projection(inputs.data.float())  # (T, D), (T, C)
@@ -247,12 +179,14 @@ class Wav2Vec2BertModel(Backbone):
         noise = torch.randn(REHEARSAL_FRAMES, self.config.feature_projection_input_dim, generator=generator)
         self.packed(Packed.of([noise.to(self.device)]))
 
-    def embedder(self, recording: Tensor) -> Embedder:
-        self.check_inputs(Packed.of([recording]))
-        return Embedder(len(recording), lambda start, stop: self.embed(Packed.of([recording[start:stop]]))[0].data)
+    def embedder(self, recording: Packed) -> Embedder:
+        self.check_inputs(recording)
+        features = recording.data  # (T, C)
+        return Embedder(len(features), lambda start, stop: self.embed(Packed.of([features[start:stop]]))[0].data)
 
     def transform(self, x: Packed, trace: Trace | None = None) -> Packed:
-        return self.encoder(x, trace or Trace(wants_states=False), self.attn_implementation)  # type: ignore[no-any-return]
+        encoded: Packed = self.encoder(x, trace or Trace(wants_states=False), self.attn_implementation)
+        return encoded
 
     def last_norm(self, x: Tensor) -> Tensor:
         return x  # each layer ends with a norm
@@ -265,17 +199,37 @@ class Wav2Vec2BertModel(Backbone):
     def check_inputs(self, inputs: Packed) -> None:
         size = self.config.feature_projection_input_dim
         if inputs.data.shape[1:] != (size,) or not inputs.data.is_floating_point():
-            shape = ("recordings", "frames", *inputs.data.shape[1:])
+            axes = ", ".join(["recordings", "frames", *map(str, inputs.data.shape[1:])])
             raise ValueError(
-                f"input_features must be (recordings, frames, {size}) mel features, not {shape} of {inputs.data.dtype}"
+                f"input_features must be (recordings, frames, {size}) mel features, not ({axes}) of {inputs.data.dtype}"
             )
         shortest = min(inputs.segments.lengths)
         if self.config.num_adapted(shortest) < 1:
             raise ValueError(f"a recording of {shortest} frames is too short: the adapter makes no frame of it")
 
 
-class Wav2Vec2BertForCTC(ForCTC):
+class Wav2Vec2BertHead(Head):
     config_class = Wav2Vec2BertConfig
     names = NAMES
     backbone_class = Wav2Vec2BertModel
     backbone_name = "wav2vec2_bert"
+
+    def forward(
+        self,
+        input_features: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Any,
+    ) -> Any:
+        """As that of the other families."""
+        _check_no_samples(self, options)
+        return super().forward(input_features, attention_mask, labels, **options)
+
+
+def _check_no_samples(model: nn.Module, options: dict[str, Any]) -> None:
+    if "input_values" in options:
+        raise TypeError(f"unknown argument: input_values; {type(model).__name__} takes input_features")
+
+
+class Wav2Vec2BertForCTC(Wav2Vec2BertHead, ForCTC):  # type: ignore[misc]  # of `forward`'s first argument, the name
+    pass

@@ -1,26 +1,19 @@
-"""Reads a Hugging Face checkpoint directory into a model, leaving no name over on either side, and writes one.
+"""The weights of a Hugging Face checkpoint into a model, leaving no name over on either side, and back.
 
-It does not know any model family: each family's file brings its own `NameTable`.
+It knows no file and no model family: each family's file brings its own `NameTable`.
 """
 
 import os
-import pickle
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain
-from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pipeline.errors import UsageError
-from pipeline.jsonfile import read_object
-from pipeline.models.locate import WEIGHT_FILES
+from pipeline.models.weight_files import CheckpointError as CheckpointError  # the error of this module too
+from pipeline.models.weight_files import listed
 
 # The endings that torch's two weight-norm implementations give to the gain and the direction of one weight.
 WEIGHT_NORM_ENDINGS = (
@@ -40,112 +33,14 @@ HEADS = (
 )
 
 
-class CheckpointError(UsageError, ValueError):
-    """A checkpoint directory that cannot be used; the message names the file or the weights at fault."""
-
-
 @dataclass(frozen=True)
 class NameTable:
     """How one family's checkpoint names become its module names."""
 
     prefix: str = ""  # of the encoder's names in a model with a head; checkpoints may have it or not
     may_leave: tuple[str, ...] = ()  # glob patterns of the encoder's weights that may stay unused
-    may_lack: tuple[str, ...] = ()  # glob patterns of what a model knows by itself where a checkpoint does not say
+    may_lack: tuple[str, ...] = ()  # glob patterns of what a model can do without where a checkpoint lacks it
     weight_normed: tuple[str, ...] = ()  # glob patterns of the weights that are saved as gain and direction
-
-
-# ---- reading files
-
-
-def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """The content of the directory's config.json."""
-    path = Path(directory) / "config.json"
-    if not path.parent.is_dir():
-        raise CheckpointError(f"{path.parent} is not a directory; a local checkpoint directory is needed")
-    return _read_json_object(path)
-
-
-def read_weights(directory: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """All weights of the directory by their saved names, on the CPU, memory-mapped where possible.
-
-    Mapped weights are shared by the processes of a machine; the files must stay as they are meanwhile.
-    """
-    folder = Path(directory)
-    for file_name in WEIGHT_FILES:
-        path = folder / file_name
-        if path.exists():
-            return _read_sharded(path) if path.suffix == ".json" else read_file(path)
-    raise CheckpointError(f"{folder} has no weights: looked for {', '.join(WEIGHT_FILES)}")
-
-
-def read_file(path: Path) -> dict[str, Tensor]:
-    """All weights of one file."""
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-
-
-def write_file(weights: Mapping[str, Tensor], path: Path) -> None:
-    """As safetensors, whole or not at all. Not in place: weights may be mapped from the file that is replaced."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
-        whole = Path(folder) / path.name
-        ready = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
-        save_file(ready, whole, metadata={"format": "pt"})
-        whole.chmod(0o644)  # save_file leaves it to its owner alone
-        whole.replace(path)
-
-
-def _read_sharded(index_path: Path) -> dict[str, Tensor]:
-    weight_map = _read_json_object(index_path).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
-        raise CheckpointError(f"{index_path} has no weight_map from names to files")
-    weights: dict[str, Tensor] = {}
-    for shard in sorted(set(weight_map.values())):
-        # An index is data from a stranger: it may not send us to files outside its directory.
-        if Path(shard).name != shard:
-            raise CheckpointError(f"{index_path} names a file outside its directory: {shard}")
-        weights.update(read_file(index_path.parent / shard))
-    absent = [name for name in weight_map if name not in weights]
-    if absent:
-        raise CheckpointError(f"{index_path}: the files it lists lack weights: {_listed('missing', absent)}")
-    return weights
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        with path.open("rb") as file:
-            is_zip = file.read(4) == b"PK\x03\x04"  # the format before torch 1.6 cannot be memory-mapped
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except pickle.UnpicklingError as error:
-        # torch's own message advises weights_only=False, which is the advice a malicious file hopes for.
-        reasons = [line for line in str(error).splitlines() if "unsupported" in line.lower()]
-        raise CheckpointError(
-            f"{path} is refused: not a plain pickle of tensors ({' '.join(reasons) or 'cannot be parsed'}); "
-            "loading it could run code. Get the checkpoint as safetensors"
-        ) from error
-    except Exception as error:  # a damaged pickle can fail in almost any way inside the unpickler
-        raise CheckpointError(f"{path} cannot be read: {error or type(error).__name__}") from error
-    if not isinstance(loaded, dict):
-        raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not weights by name")
-    for name, weight in loaded.items():
-        if not isinstance(name, str) or not isinstance(weight, Tensor):
-            raise CheckpointError(f"{path} holds more than weights: {name} is a {type(weight).__name__}")
-    return loaded
-
-
-def _read_json_object(path: Path) -> dict[str, Any]:
-    try:
-        return read_object(path)
-    except UsageError as error:
-        raise CheckpointError(str(error)) from error
-
-
-# ---- from weights to a model, and back
 
 
 def load_into(
@@ -162,12 +57,15 @@ def load_into(
     """
     wanted = model.state_dict()
     found = _placed(_fold_weight_norms(weights, source), wanted, names.prefix, source)
+    if not any(name in wanted for name in found):
+        misfit = f"{listed('there', found)}, {listed('wanted', wanted)}"
+        raise CheckpointError(f"{source}: no weight has a name that the model knows: {misfit}")
     heads = _heads(wanted, names.prefix)
     if absent := [head for head in heads if not any(_first_part(name) == head for name in found)]:
         raise CheckpointError(
             f"{source} has no {head_meaning} ({', '.join(absent)}): a model trained with one is needed"
         )
-    found = {**{name: wanted[name] for name in wanted if _matches(name, names.may_lack)}, **found}
+    found |= {name: _known_without(wanted, found, name) for name in wanted if _matches(name, names.may_lack)}
     others = [pattern for pattern in HEADS if pattern.partition(".")[0] not in heads]
     fitted = fit(found, wanted, source, (*names.may_leave, *others))
     model.load_state_dict(fitted, assign=True)
@@ -188,7 +86,7 @@ def fit(
     missing = [name for name in wanted if name not in found]
     unknown = [name for name in found if name not in wanted and not _matches(name, may_leave)]
     if missing or unknown:
-        misfits = f"{_listed('missing', missing)}, {_listed('unknown', unknown)}"
+        misfits = f"{listed('missing', missing)}, {listed('unknown', unknown)}"
         raise CheckpointError(f"{source}: the weights do not fit the model: {misfits}")
     return {name: _fit_one(name, found[name], wanted[name], source) for name in wanted}
 
@@ -206,6 +104,15 @@ def to_save(state: Mapping[str, Tensor], names: NameTable) -> dict[str, Tensor]:
         # A tap that is all zeros has no direction, and any will do.
         saved |= {stem + gain_ending: gain, stem + direction_ending: torch.where(gain > 0, weight, 1.0)}
     return saved
+
+
+def _known_without(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], name: str) -> Tensor:
+    """What a weight is that may lack: as found, as the model made it, or zero."""
+    made = wanted[name]
+    # A counter that only training reads is a float in some checkpoints.
+    if name in found and found[name].is_floating_point() == made.is_floating_point():
+        return found[name]
+    return torch.zeros_like(made, device="cpu") if made.is_meta else made
 
 
 def _fit_one(name: str, weight: Tensor, wanted: Tensor, source: str | os.PathLike[str]) -> Tensor:
@@ -286,9 +193,3 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 def _first_part(name: str) -> str:
     return name.partition(".")[0]
-
-
-def _listed(kind: str, names: Iterable[str], show: int = 5) -> str:
-    every = list(names)
-    shown = ", ".join(every[:show]) + (", ..." if len(every) > show else "")
-    return f"{len(every)} {kind}" + (f" ({shown})" if every else "")

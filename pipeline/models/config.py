@@ -6,19 +6,29 @@ Knows no family: each family's file adds its own fields. Fields that change no r
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from types import UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
 
-from pipeline.models.checkpoint import CheckpointError, read_config
 from pipeline.models.linear import ACTIVATIONS
 from pipeline.models.locate import SETTINGS, checkpoint_directory
+from pipeline.models.options import Options, sorted_out
+from pipeline.models.segments import Window
+from pipeline.models.weight_files import CheckpointError, read_config
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What every family has."""
+    """What every family has.
+
+    Made in code, a config takes the fields that change a result, and is not changed afterwards (`dataclasses.replace`
+    makes another). `from_dict` takes what a config.json holds, all of it; what else that is, training settings above
+    all, can be read as an attribute and is saved again, but has no effect: there is no dropout here, no layerdrop and
+    no SpecAugment.
+    """
 
     model_type: ClassVar[str] = ""
 
@@ -29,7 +39,7 @@ class ModelConfig:
     hidden_act: str = "gelu"  # inside the feed-forward blocks
     layer_norm_eps: float = 1e-5
     vocab_size: int = 32  # V, of the CTC head
-    pad_token_id: int = 0  # the CTC blank
+    pad_token_id: int | None = 0  # the CTC blank, without which only other heads can be
     ctc_loss_reduction: str = "sum"
     ctc_zero_infinity: bool = False
 
@@ -42,13 +52,13 @@ class ModelConfig:
     use_weighted_layer_sum: bool = False  # classification heads read a mixture of all layers
     classifier_proj_size: int = 256
     num_labels: int | None = None  # None: as many as id2label has, else 2; always a number afterwards
-    id2label: Mapping[int, str] | None = None  # None: LABEL_0 and so on
+    id2label: Mapping[int, str] | None = field(default=None, hash=False)  # None: LABEL_0 and so on
     tdnn_dim: tuple[int, ...] = (512, 512, 512, 512, 1500)
     tdnn_kernel: tuple[int, ...] = (5, 3, 3, 1, 1)
     tdnn_dilation: tuple[int, ...] = (1, 2, 3, 1, 1)
     xvector_output_dim: int = 512
 
-    rest: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)  # all else in the config.json
+    rest: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)  # all else in the config.json
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -63,11 +73,22 @@ class ModelConfig:
         self.must_be_one_of("ctc_loss_reduction", ("sum", "mean"))
         if not len(self.tdnn_dim) == len(self.tdnn_kernel) == len(self.tdnn_dilation):
             raise ValueError("tdnn_dim, tdnn_kernel and tdnn_dilation need one entry for each layer")
-        labels = self.id2label or {number: f"LABEL_{number}" for number in range(self.num_labels or 2)}
+        labels = self.id2label or _numbered(2)
         if self.num_labels not in (None, len(labels)):
-            raise ValueError(f"num_labels is {self.num_labels}, but id2label has {len(labels)}")
+            if labels != _numbered(len(labels)):
+                raise ValueError(f"num_labels is {self.num_labels}, but id2label has {len(labels)}")
+            labels = _numbered(self.num_labels or 2)
         object.__setattr__(self, "id2label", labels)
         object.__setattr__(self, "num_labels", len(labels))
+
+    if not TYPE_CHECKING:  # to a type checker every name would be one
+
+        def __getattr__(self, name: str) -> Any:
+            """What else the config.json says."""
+            rest = self.__dict__.get("rest", {})  # there is none while a copy is made
+            if name not in rest:
+                raise AttributeError(f"{type(self).__name__} has no {name!r}, and its config.json had none")
+            return rest[name]
 
     def must_divide(self, name: str) -> None:
         if self.hidden_size % getattr(self, name):
@@ -87,11 +108,36 @@ class ModelConfig:
         """Of a classification head."""
         return len(self.id2label or {})
 
+    @property
+    def label2id(self) -> dict[str, int]:
+        return {label: number for number, label in (self.id2label or {}).items()}
+
+    @property
+    def inputs_to_logits_ratio(self) -> int:
+        """Samples from one frame to the next, for timestamps."""
+        raise NotImplementedError
+
+    def said(self, name: str, otherwise: float) -> float:
+        """A number among what else the config.json says."""
+        value = self.rest.get(name, otherwise)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name} must be a number, not {value!r}")
+        return value
+
+    def num_encoded(self, num_inputs: int, add_adapter: bool | None = None) -> int:
+        """Frames that a recording of so many inputs ends up as; `add_adapter` False: those before the adapter."""
+        return num_inputs if add_adapter is False else self.num_adapted(num_inputs)
+
+    @property
+    def adapter_window(self) -> Window:
+        """What each layer of the adapter sees: one zero on either side, whatever the kernel."""
+        return Window(self.adapter_kernel_size, self.adapter_stride, left=1, right=1)
+
     def num_adapted(self, num_frames: int) -> int:
         """Frames that leave the encoder where so many enter its layers."""
         for _ in range(self.num_adapter_layers if self.add_adapter else 0):
-            num_frames = (num_frames + 2 - self.adapter_kernel_size) // self.adapter_stride + 1  # a zero on either side
-        return max(0, num_frames)
+            num_frames = self.adapter_window.num_outputs(num_frames)
+        return num_frames
 
     # ---- to and from config.json
 
@@ -104,27 +150,48 @@ class ModelConfig:
         said = {name for name in known if name in content and (name, content[name]) != ("vocab_size", None)}
         values = {name: _checked(name, content[name], known[name]) for name in known if name in said}
         if isinstance(labels := values.get("id2label"), Mapping):
+            if not all(str(number).isdecimal() for number in labels):
+                raise ValueError(f"id2label must have numbers for keys, not {', '.join(map(str, labels))}")
             values["id2label"] = {int(number): str(label) for number, label in labels.items()}
-        rest = {name: value for name, value in content.items() if name not in known and name != "model_type"}
+        rest = {name: value for name, value in content.items() if name not in known and name not in ELSEWHERE}
         return cls(**values, rest=rest)
 
     def to_dict(self) -> dict[str, Any]:
         """As a config.json holds it: what it held before, and every field of ours."""
         own = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        del own["rest"], own["num_labels"]  # the latter is told by the names of the labels
-        own["id2label"] = {str(number): label for number, label in (self.id2label or {}).items()}
+        del own["rest"], own["num_labels"], own["id2label"]
+        if self.id2label != _numbered(2):  # the default, of which transformers makes both maps itself, but never one
+            own["id2label"] = {str(number): label for number, label in (self.id2label or {}).items()}
+            own["label2id"] = self.label2id
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
         # An absent value is left out: None would mean something else to other readers of the file.
         written = {name: value for name, value in listed.items() if value is not None or name in MAY_BE_NONE}
         return {**self.rest, **written, "model_type": self.model_type}
 
+    def updated(self, changes: Mapping[str, Any], options: Collection[str] = ()) -> Self:
+        """With other values for fields of ours, or for what else the config.json says, or might say of outputs.
+
+        `options` are what else `from_pretrained` could have been given, for the message.
+        """
+        known = {*self.to_dict(), *(entry.name for entry in fields(self)), *ELSEWHERE, *OF_OUTPUTS} - {"rest"}
+        for name in changes:
+            if name not in known:
+                close = get_close_matches(name, [*options, *known], n=1)
+                hint = f"did you mean {close[0]}?" if close else f"known: {', '.join([*options, *sorted(known)])}"
+                raise TypeError(f"from_pretrained takes no {name}; {hint}")
+        return self.from_dict({**self.to_dict(), **changes}) if changes else self
+
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str]) -> Self:
-        """That of a checkpoint: a directory, a URL, or a name on the Hugging Face hub."""
-        directory = checkpoint_directory(os.fspath(name), SETTINGS)
+    def from_pretrained(cls, name: str | os.PathLike[str], **options: Any) -> Self:
+        """That of a checkpoint: a directory, a URL, or a name on the Hugging Face hub.
+
+        Keywords that are no options of a model's `from_pretrained` are fields, whose values override the checkpoint's.
+        """
+        _, hub, changes = sorted_out(options)
+        directory = checkpoint_directory(os.fspath(name), SETTINGS, hub)
         content = read_config(directory)
         try:
-            return cls.from_dict(content)
+            return cls.from_dict(content).updated(changes, Options.__annotations__)
         except ValueError as error:
             raise CheckpointError(f"{directory}/config.json: {error}") from error
 
@@ -168,6 +235,10 @@ class ConvConfig(ModelConfig):
         return math.prod(self.conv_stride)
 
     @property
+    def inputs_to_logits_ratio(self) -> int:
+        return self.samples_per_frame
+
+    @property
     def min_samples(self) -> int:
         """The samples that one frame sees, and so the shortest recording that has a frame."""
         samples = 1
@@ -181,29 +252,32 @@ class ConvConfig(ModelConfig):
             num_samples = (num_samples - kernel) // stride + 1
         return max(num_samples, 0)
 
+    def num_encoded(self, num_inputs: int, add_adapter: bool | None = None) -> int:
+        return super().num_encoded(self.num_frames(num_inputs), add_adapter)
+
 
 # Numbers that need not be positive, and fields whose None is written.
 MAY_BE_ZERO = frozenset(
     ("pad_token_id", "left_max_position_embeddings", "right_max_position_embeddings", "diversity_loss_weight")
 )
-MAY_BE_NONE = frozenset(("position_embeddings_type",))
+MAY_BE_NONE = frozenset(("position_embeddings_type", "pad_token_id"))
+ELSEWHERE = frozenset(("model_type", "label2id"))  # of a config.json: the class says one, id2label the other
+OF_OUTPUTS = frozenset(("output_hidden_states", "output_attentions"))
+
+
+def _numbered(num_labels: int) -> dict[int, str]:
+    return {number: f"LABEL_{number}" for number in range(num_labels)}
 
 
 def _checked(name: str, value: Any, entry: Any) -> Any:
-    """The value in its default's type; JSON has no tuples, and may write a whole float as an integer."""
-    default = entry.default
-    if isinstance(value, list) and isinstance(default, tuple) and all(type(item) is int for item in value):
+    """The value in its field's type; JSON has no tuples, and may write a whole float as an integer."""
+    members = get_args(entry.type) if isinstance(entry.type, UnionType) else (entry.type,)
+    kinds = [get_origin(member) or member for member in members]
+    if tuple in kinds and isinstance(value, list | tuple) and all(type(item) is int for item in value):
         return tuple(value)
-    if type(value) is type(default) or (isinstance(default, float) and type(value) is int):
+    if type(value) in kinds and not isinstance(value, tuple):  # by `type`, as True is no number here
         return value
-    if "None" in str(entry.type) and (value is None or _fits_optional(value, str(entry.type))):
+    if (float in kinds and type(value) is int) or (Mapping in kinds and isinstance(value, Mapping)):
         return value
-    raise ValueError(f"{name} must be like {default!r}, not {value!r}")
-
-
-def _fits_optional(value: Any, kind: str) -> bool:
-    return (
-        (type(value) is int and "int" in kind)
-        or (isinstance(value, str) and "str" in kind)
-        or (isinstance(value, Mapping) and "Mapping" in kind)
-    )
+    like = repr(entry.default) if entry.default is not None else f"{getattr(kinds[0], '__name__', kinds[0])} or null"
+    raise ValueError(f"{name} must be like {like}, not {value!r}")

@@ -1,11 +1,13 @@
 """Wav2Vec2-Conformer: samples to frames by convolutions, then layers that attend far and convolve near by.
 
-It does not know about normalising audio, or what the vocabulary's entries mean.
+What it shares with Wav2Vec2-BERT, the other conformer, is here as well. It does not know about normalising audio, or
+what the vocabulary's entries mean.
 
 Gulati et al. 2020, arXiv 2005.08100; Wang et al. 2020, arXiv 2010.05171. Shapes: N samples and T frames of all packed
 recordings, C conv channels, D hidden size. Module names are those of Hugging Face checkpoints: few need a rule.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from pipeline.models.attention import Attend
 from pipeline.models.backbone import SampleBackbone, Trace
 from pipeline.models.checkpoint import NameTable
-from pipeline.models.config import ConvConfig
+from pipeline.models.config import ConvConfig, ModelConfig
 from pipeline.models.conv import FrameConv
 from pipeline.models.conv_adapter import ConvAdapter
 from pipeline.models.ctc import ForCTC
@@ -31,14 +33,17 @@ NAMES = NameTable(
     prefix="wav2vec2_conformer.",
     # Every checkpoint has a positional convolution, from the model that this one was made of; none ever used it.
     may_leave=("*encoder.pos_conv_embed.*", "*masked_spec_embed", "*mask_time_emb_vector", "*embed_positions.*"),
-    may_lack=("*encoder.embed_positions.inv_freq",),
+    # Known without a checkpoint, not read in inference, and of use to pre-training that hides frames alone.
+    may_lack=("*encoder.embed_positions.inv_freq", "*.num_batches_tracked", "*masked_spec_embed"),
     weight_normed=("*encoder.pos_conv_embed.conv.weight",),
 )
 
 
 @dataclass(frozen=True)
-class Wav2Vec2ConformerConfig(ConvConfig):
-    model_type: ClassVar[str] = "wav2vec2-conformer"
+class ConformerConfig(ModelConfig):
+    """What both families have whose layers are those of a conformer."""
+
+    known_positions: ClassVar[tuple[str | None, ...]] = (None, "relative", "rotary")
 
     position_embeddings_type: str | None = "relative"  # None: frames are told apart by the convolutions alone
     rotary_embedding_base: int = 10_000
@@ -46,7 +51,7 @@ class Wav2Vec2ConformerConfig(ConvConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.must_be_one_of("position_embeddings_type", (None, "relative", "rotary"))
+        self.must_be_one_of("position_embeddings_type", self.known_positions)
         if self.conv_depthwise_kernel_size % 2 == 0:
             raise ValueError(f"conv_depthwise_kernel_size must be odd, not {self.conv_depthwise_kernel_size}")
         pairs = {"rotary": self.hidden_size // self.num_attention_heads, "relative": self.hidden_size}
@@ -59,6 +64,11 @@ class Wav2Vec2ConformerConfig(ConvConfig):
     @property
     def positions(self) -> PositionKind | None:
         return cast(PositionKind | None, self.position_embeddings_type)  # as was checked
+
+
+@dataclass(frozen=True)
+class Wav2Vec2ConformerConfig(ConformerConfig, ConvConfig):
+    model_type: ClassVar[str] = "wav2vec2-conformer"
 
 
 class Pointwise(Linear):
@@ -90,7 +100,9 @@ class ConvModule(nn.Module):
         self.pointwise_conv1 = Pointwise(size, 2 * size)
         window = Window(width, left=width // 2, right=width // 2)
         self.depthwise_conv = FrameConv((size, size), window, groups=size, bias=False)
-        self.batch_norm: nn.Module = nn.BatchNorm1d(size)
+        norm = nn.BatchNorm1d(size)
+        norm.num_batches_tracked = torch.tensor(0, device="cpu")  # real even where weights are on the meta device
+        self.batch_norm: nn.Module = norm
         self.activation = config.hidden_act
         self.pointwise_conv2 = Pointwise(size, size)
 
@@ -113,20 +125,19 @@ class ConvModule(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Half a feed-forward block before, and half a one after."""
+    """Half a feed-forward block before attention and convolution, and half a one after."""
 
-    def __init__(self, config: Wav2Vec2ConformerConfig) -> None:
+    def __init__(self, config: ConformerConfig, self_attn: SelfAttention, conv_module: nn.Module, eps: float) -> None:
         super().__init__()
-        size, kind = config.hidden_size, config.positions
-        # These norms have the default eps, whatever the config says.
-        self.ffn1_layer_norm = nn.LayerNorm(size)
-        self.ffn1 = FeedForward(config)
-        self.self_attn_layer_norm = nn.LayerNorm(size)
-        self.self_attn = SelfAttention(size, config.num_attention_heads, kind)
-        self.conv_module = ConvModule(config)
-        self.ffn2_layer_norm = nn.LayerNorm(size)
-        self.ffn2 = FeedForward(config)
-        self.final_layer_norm = nn.LayerNorm(size)
+        size, inner_size = config.hidden_size, config.intermediate_size
+        self.ffn1_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.ffn1 = FeedForward(size, inner_size, config.hidden_act)
+        self.self_attn_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.self_attn = self_attn
+        self.conv_module = conv_module
+        self.ffn2_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.ffn2 = FeedForward(size, inner_size, config.hidden_act)
+        self.final_layer_norm = nn.LayerNorm(size, eps=eps)
 
     def forward(self, x: Packed, positions: Tensor | None, how: Attend) -> Packed:
         y = x.data  # (T, D), fp32 throughout: the residual stream
@@ -137,13 +148,33 @@ class EncoderLayer(nn.Module):
         return x.with_data(self.final_layer_norm(y))
 
 
-class Encoder(nn.Module):
-    def __init__(self, config: Wav2Vec2ConformerConfig) -> None:
+class Layers(nn.Module):
+    """The layers one after the other, and positions, which are made once for all of them."""
+
+    def __init__(self, config: ConformerConfig, layers: Iterable[EncoderLayer], saves_positions: bool) -> None:
         super().__init__()
-        heads, base = config.num_attention_heads, config.rotary_embedding_base
-        self.embed_positions = Positions(config.positions, config.hidden_size, heads, base, saved=True)
+        kind, heads, base = config.positions, config.num_attention_heads, config.rotary_embedding_base
+        self.embed_positions = Positions(kind, config.hidden_size, heads, base, saved=saves_positions)
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Packed, trace: Trace, implementation: str) -> Packed:
+        positions = self.embed_positions(x.segments)
+        trace.state(x)
+        for layer in self.layers:
+            x = layer(x, positions, trace.attend(implementation))
+            trace.state(x)
+        return x
+
+
+class Encoder(Layers):
+    def __init__(self, config: Wav2Vec2ConformerConfig) -> None:
+        super().__init__(config, (self._layer(config) for _ in range(config.num_hidden_layers)), saves_positions=True)
         self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
+
+    @staticmethod
+    def _layer(config: Wav2Vec2ConformerConfig) -> EncoderLayer:
+        self_attn = SelfAttention(config.hidden_size, config.num_attention_heads, config.positions)
+        return EncoderLayer(config, self_attn, ConvModule(config), eps=1e-5)  # whatever the config says
 
 
 class Wav2Vec2ConformerModel(SampleBackbone):
@@ -156,18 +187,13 @@ class Wav2Vec2ConformerModel(SampleBackbone):
     def __init__(self, config: Wav2Vec2ConformerConfig) -> None:
         super().__init__(config)
         self.feature_extractor = FrontEnd(config)
-        self.feature_projection = FeatureProjection(config)
+        self.feature_projection = FeatureProjection(config.conv_dim[-1], config)
         self.encoder = Encoder(config)
         self.adapter = ConvAdapter(config) if config.add_adapter else None
 
     def transform(self, x: Packed, trace: Trace | None = None) -> Packed:
-        trace = trace or Trace(wants_states=False)
-        positions = self.encoder.embed_positions(x.segments)
-        trace.state(x)
-        for layer in self.encoder.layers:
-            x = layer(x, positions, trace.attend(self.attn_implementation))
-            trace.state(x)
-        return x
+        encoded: Packed = self.encoder(x, trace or Trace(wants_states=False), self.attn_implementation)
+        return encoded
 
     def last_norm(self, x: Tensor) -> Tensor:
         return self.encoder.layer_norm(x)  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@
 Knows neither the family beneath it nor what the labels mean.
 """
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.errors import UsageError
-from pipeline.models.adapters import Multilingual
-from pipeline.models.backbone import Head, Trace, padded_trace
+from pipeline.models.adapters import Languages, Multilingual, Spoken
+from pipeline.models.backbone import Head, Trace, padded_trace, returned
 from pipeline.models.linear import Linear
 from pipeline.models.outputs import CausalLMOutput
 from pipeline.models.segments import Packed
@@ -28,44 +28,47 @@ class ForCTC(Multilingual, Head):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        if not 0 <= config.pad_token_id < config.vocab_size:
+        if config.pad_token_id is None or not 0 <= config.pad_token_id < config.vocab_size:
             raise UsageError(f"pad_token_id {config.pad_token_id} is not in a vocabulary of {config.vocab_size}")
+        self.blank: int = config.pad_token_id
         self.lm_head = Linear(config.output_size, config.vocab_size, exact=True)
 
-    def logits(
-        self, inputs: Packed, trace: Trace | None = None, languages: str | Sequence[str | None] | None = None
-    ) -> Packed:
+    def logits(self, inputs: Packed, trace: Trace | None = None, languages: Languages = None) -> Packed:
         """Logits (T', V) of recordings of any lengths, each as it would be alone, each in its language if given."""
-        with self.speaking(languages):
-            return self.classify(self.backbone.packed(inputs, trace))
+        self.ready()
+        spoken = self.spoken(languages)
+        trace = replace(trace or Trace(wants_states=False), spoken=spoken)  # with the same lists, of the caller's trace
+        return self.classify(self.backbone.packed(inputs, trace), spoken)
 
-    def classify(self, x: Packed) -> Packed:
+    def classify(self, x: Packed, spoken: Spoken | None = None) -> Packed:
         """Logits, in fp32, of what the encoder gave."""
-        return x.with_data(self.heads(x, PADDED_LOGIT).float())  # (T', V)
+        return x.with_data(self.heads(x, spoken, PADDED_LOGIT).float())  # (T', V)
 
     def forward(
         self,
-        inputs: Tensor | None = None,
+        input_values: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
         labels: Tensor | None = None,
-        languages: str | Sequence[str | None] | None = None,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        languages: Languages = None,
         **named: Any,
-    ) -> CausalLMOutput:
-        """A padded batch; `labels` (B, S) give a loss, and -100 in them is padding.
+    ) -> Any:
+        """A padded batch, as a `CausalLMOutput`; `labels` (B, S) give a loss, and -100 in them is padding.
 
-        `languages` are of adapters that are loaded: one for each recording, or one for all.
+        `languages` are of adapters that are loaded: one for each recording, or one for all. Else as `Backbone.forward`.
         """
-        trace = Trace(output_hidden_states, output_attentions)
-        logits = self.logits(self.backbone.pack(inputs, attention_mask, named), trace, languages)
+        trace = self.trace(output_hidden_states, output_attentions)
+        logits = self.logits(self.backbone.pack(input_values, attention_mask, named), trace, languages)
         loss = None if labels is None else self._loss(logits, labels)
-        return CausalLMOutput(loss, self._padded(logits), *padded_trace(trace))
+        return returned(CausalLMOutput(loss, self._padded(logits), *padded_trace(trace)), return_dict)
 
     def _padded(self, logits: Packed) -> Tensor:
         batch = logits.padded(PADDED_LOGIT)  # (B, T', V)
         for number, length in enumerate(logits.segments.lengths):
-            batch[number, length:, self.config.pad_token_id] = 0.0
+            batch[number, length:, self.blank] = 0.0
         return batch
 
     def _loss(self, logits: Packed, labels: Tensor) -> Tensor:
@@ -81,7 +84,7 @@ class ForCTC(Multilingual, Head):
                 labels[real],
                 torch.tensor(logits.segments.lengths),
                 real.sum(dim=1),
-                blank=self.config.pad_token_id,
+                blank=self.blank,
                 reduction=self.config.ctc_loss_reduction,
                 zero_infinity=self.config.ctc_zero_infinity,
             )

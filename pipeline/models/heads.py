@@ -5,7 +5,6 @@ Knows neither the families beneath them nor what the classes mean. Shapes: B rec
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models import bert, conformer, wav2vec2
-from pipeline.models.backbone import Head, Trace, padded_trace
+from pipeline.models.backbone import Head, Trace, padded_trace, returned
 from pipeline.models.config import ConvConfig, ModelConfig
 from pipeline.models.linear import Linear
+from pipeline.models.mixture import Mixing
 from pipeline.models.outputs import SequenceClassifierOutput, TokenClassifierOutput, XVectorOutput
 from pipeline.models.segments import Packed, Window, convolve
 
@@ -43,28 +43,26 @@ class LayerReader(Head, ABC):
         trace = trace or Trace(wants_states=False)
         if not self.config.use_weighted_layer_sum:
             return self.backbone.packed(inputs, trace)
-        states = replace(trace, wants_states=True)  # the same lists, so that the caller's trace is filled as well
-        self.backbone.packed(inputs, states)
-        weights = self.layer_weights.float().softmax(dim=0)  # (layers + 1,)
-        mixture = torch.zeros_like(states.hidden_states[0].data, dtype=torch.float32)  # (T, D)
-        for weight, state in zip(weights, states.hidden_states, strict=True):
-            mixture = mixture + weight * state.data
-        return states.hidden_states[0].with_data(mixture)
+        mixing = Mixing(**vars(trace), weights=self.layer_weights.float().softmax(dim=0))
+        self.backbone.packed(inputs, mixing)
+        return mixing.mixture(self.backbone.last_norm)
 
     def forward(
         self,
-        inputs: Tensor | None = None,
+        input_values: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
         labels: Tensor | None = None,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
         **named: Any,
     ) -> Any:
-        """A padded batch; `labels` give a loss."""
-        trace = Trace(output_hidden_states, output_attentions)
-        output = self.answer(self.frames(self.backbone.pack(inputs, attention_mask, named), trace), labels)
+        """A padded batch; `labels` give a loss. Else as `Backbone.forward`."""
+        trace = self.trace(output_hidden_states, output_attentions)
+        output = self.answer(self.frames(self.backbone.pack(input_values, attention_mask, named), trace), labels)
         output.hidden_states, output.attentions = padded_trace(trace)
-        return output
+        return returned(output, return_dict)
 
     @abstractmethod
     def answer(
@@ -271,20 +269,13 @@ class Wav2Vec2ConformerForXVector(_Wav2Vec2Conformer, ForXVector):
     pass
 
 
-class _Wav2Vec2Bert(Head):
-    config_class = bert.Wav2Vec2BertConfig
-    names = bert.NAMES
-    backbone_class = bert.Wav2Vec2BertModel
-    backbone_name = "wav2vec2_bert"
-
-
-class Wav2Vec2BertForSequenceClassification(_Wav2Vec2Bert, ForSequenceClassification):
+class Wav2Vec2BertForSequenceClassification(bert.Wav2Vec2BertHead, ForSequenceClassification):  # type: ignore[misc]
     pass
 
 
-class Wav2Vec2BertForAudioFrameClassification(_Wav2Vec2Bert, ForAudioFrameClassification):
+class Wav2Vec2BertForAudioFrameClassification(bert.Wav2Vec2BertHead, ForAudioFrameClassification):  # type: ignore[misc]
     pass
 
 
-class Wav2Vec2BertForXVector(_Wav2Vec2Bert, ForXVector):
+class Wav2Vec2BertForXVector(bert.Wav2Vec2BertHead, ForXVector):  # type: ignore[misc]
     pass

@@ -8,7 +8,10 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from pipeline import store
 from pipeline.cache import cache_folder
@@ -36,8 +39,13 @@ SETTINGS = ("*.json",)
 # language adapters, of which a checkpoint may have a thousand.
 WANTED = (*SETTINGS, "model*.safetensors", "pytorch_model*.bin")
 
+# How the hub is asked, in the words of its client; of no meaning for what is elsewhere.
+HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only")
+Hub = Mapping[str, Any]
+AS_USUAL: Hub = MappingProxyType({})
 
-def checkpoint_directory(name: str, wanted: tuple[str, ...] = WANTED) -> Path:
+
+def checkpoint_directory(name: str, wanted: tuple[str, ...] = WANTED, hub: Hub = AS_USUAL) -> Path:
     """The checkpoint as a local directory, in which at least the files of these patterns are."""
     if not name:
         raise UsageError("no model: give --model with a checkpoint directory or a name on the Hugging Face hub")
@@ -48,24 +56,24 @@ def checkpoint_directory(name: str, wanted: tuple[str, ...] = WANTED) -> Path:
         return path.resolve()
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UsageError(f"model {name}: no such directory")
-    return _from_hub(name, wanted)
+    return _from_hub(name, wanted, hub)
 
 
-def adapter_file(name: str, language: str) -> Path:
+def adapter_file(name: str, language: str, hub: Hub = AS_USUAL) -> Path:
     """The file of one of the checkpoint's language adapters: `adapter.<language>.safetensors`, or else `.bin`."""
     # A language may come from a corpus; it must not become a path or a pattern.
     if re.fullmatch(r"[\w-]+", language):
         for ending in ADAPTER_ENDINGS:
             file = f"adapter.{language}{ending}"
-            path = checkpoint_directory(name, (file,)) / file
+            path = checkpoint_directory(name, (file,), hub) / file
             if path.exists():
                 return path
-    known = adapter_languages(name)
+    known = adapter_languages(name, hub)
     exist = f"there are {len(known)}: {', '.join(known)}" if known else "it has no adapter.<language>.safetensors"
     raise UsageError(f"model {name} has no adapter for language {language!r}; {exist}")
 
 
-def adapter_languages(name: str) -> list[str]:
+def adapter_languages(name: str, hub: Hub = AS_USUAL) -> list[str]:
     """The languages that the checkpoint has adapters for."""
     if "://" in name:
         files, path = store.locate(name)
@@ -73,7 +81,7 @@ def adapter_languages(name: str) -> list[str]:
     elif os.path.isdir(os.path.expanduser(name)):
         every = os.listdir(os.path.expanduser(name))
     else:
-        every = _files_on_hub(name)
+        every = _files_on_hub(name, hub)
     found = {
         file.removeprefix("adapter.").removesuffix(ending)
         for file in every
@@ -152,12 +160,12 @@ def _from_store(url: str, wanted: tuple[str, ...]) -> Path:
     return cache / key
 
 
-def _from_hub(name: str, wanted: tuple[str, ...]) -> Path:
+def _from_hub(name: str, wanted: tuple[str, ...], hub: Hub) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(wanted)))
+        return Path(snapshot_download(name, allow_patterns=list(wanted), **hub))
     except HFValidationError as error:
         raise UsageError(
             f"model {name}: neither a directory here nor a name the Hugging Face hub could have"
@@ -170,11 +178,11 @@ def _from_hub(name: str, wanted: tuple[str, ...]) -> Path:
         raise UsageError(f"model {name}: not found on the Hugging Face hub ({str(error).splitlines()[0]})") from error
 
 
-def _files_on_hub(name: str) -> list[str]:
+def _files_on_hub(name: str, hub: Hub) -> list[str]:
     """Those in the hub's cache, where the hub cannot be asked."""
     from huggingface_hub import HfApi
 
     try:
-        return HfApi().list_repo_files(name)
+        return HfApi(token=hub.get("token")).list_repo_files(name, revision=hub.get("revision"))
     except Exception:  # of whichever HTTP library the hub's client is built on; the caller has an error to tell already
-        return os.listdir(_from_hub(name, SETTINGS))
+        return os.listdir(_from_hub(name, SETTINGS, hub))

@@ -21,6 +21,9 @@ class ModelOutput:
             return getattr(self, key)
         return self.to_tuple()[key]
 
+    def get(self, key: str, default: Any = None) -> Any:
+        return dict(self.items()).get(key, default)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
 
@@ -45,11 +48,16 @@ class ModelOutput:
 
 @dataclass
 class BaseModelOutput(ModelOutput):
-    """Of a bare encoder. Padded frames are zeros."""
+    """Of a bare encoder. Padded frames are zeros.
+
+    Hidden states are what enters the first layer and what each layer gives, the last of them after the encoder's last
+    norm: it is `last_hidden_state` where there is no adapter. So transformers 4 had it; version 5 gives the last one
+    before that norm, which differs in models whose norms come first and in conformers. It holds for all outputs below.
+    """
 
     last_hidden_state: Tensor  # (B, T', output size)
     extract_features: Tensor  # (B, T, C), normed, before the projection
-    hidden_states: tuple[Tensor, ...] | None = None  # (B, T, D) each: before the first layer, then after every layer
+    hidden_states: tuple[Tensor, ...] | None = None  # (B, T, D) each
     attentions: tuple[Tensor, ...] | None = None  # (B, H, T, T) each
 
 

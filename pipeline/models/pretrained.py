@@ -6,48 +6,32 @@ Knows no family: each class says what its config is and how its checkpoints name
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypedDict, Unpack
+from threading import RLock
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
 from pipeline.models.attention import check_implementation
-from pipeline.models.checkpoint import (
-    CheckpointError,
-    NameTable,
-    load_into,
-    read_config,
-    read_weights,
-    to_save,
-    write_file,
-)
+from pipeline.models.checkpoint import NameTable, load_into, to_save
 from pipeline.models.config import ModelConfig
-from pipeline.models.locate import checkpoint_directory, portable_name
+from pipeline.models.linear import DTYPES
+from pipeline.models.locate import AS_USUAL, SETTINGS, Hub, checkpoint_directory, portable_name
+from pipeline.models.options import Options, asked_precision, device_of, precision_of, sorted_out
 from pipeline.models.precision import Precision, prepare
+from pipeline.models.weight_files import CheckpointError, read_config, read_weights, write_file
 
-PRECISIONS: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 DEFAULT_ATTENTION = "sdpa"
-
-
-class Options(TypedDict, total=False):
-    """What `from_pretrained` takes beside a name, in the spelling of the ecosystem."""
-
-    dtype: torch.dtype | str | None  # fp32, the default, is plain and can be trained; "auto": what was saved
-    torch_dtype: torch.dtype | str | None  # likewise, as it was called
-    load_in_8bit: bool  # int8 weights, for inference alone, on a CPU as on a GPU
-    quantization_config: Any  # something that has or holds `load_in_8bit`
-    device_map: Any  # where to: "cpu", "cuda", "cuda:1", a number, a torch.device, {"": one of these}; "auto"
-    attn_implementation: str | None
-    config: ModelConfig | None  # instead of the checkpoint's own
-    target_lang: str | None  # a language adapter of the checkpoint, to be loaded and spoken
-    ignore_mismatched_sizes: bool  # only with target_lang, whose head replaces one of another size in any case
+PREPARING = RLock()  # of models that several threads call for the first time
 
 
 class Pretrained(nn.Module):
-    """A model with a config, whose weights have names that checkpoints know."""
+    """A model with a config, whose weights have names that checkpoints know.
+
+    It can be trained, but without dropout, layerdrop and SpecAugment, whatever its config says of them.
+    """
 
     config_class: ClassVar[type[ModelConfig]]
     names: ClassVar[NameTable]
@@ -55,8 +39,10 @@ class Pretrained(nn.Module):
 
     config: ModelConfig
     source: str | None = None  # the checkpoint that the weights came from
+    hub: Hub = AS_USUAL  # how the hub was asked for it
+    planned: Precision | None = None  # what it is to be prepared for when it is first called
     prepared: Precision | None = None  # for inference in this precision; None: plain
-    precision: Precision = "fp32"
+    precision: Precision = "fp32"  # the one that is planned or prepared
     attn_implementation: str = DEFAULT_ATTENTION
 
     def __init__(self, config: ModelConfig) -> None:
@@ -72,43 +58,45 @@ class Pretrained(nn.Module):
     # ---- from a checkpoint, and back
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str], **options: Unpack[Options]) -> Self:
+    def from_pretrained(cls, name: str | os.PathLike[str], **options: Any) -> Self:
         """The model of a checkpoint: a directory, a URL, or a name on the Hugging Face hub; in `eval()` mode.
 
-        In fp32, the default, its weights are plain and can be trained further. In another dtype or in eight bits it
-        is prepared for inference alone.
+        The options are those of `options.Options`; any other keyword must be a field of the config, to override it.
+        In fp32, the default, the weights are plain and can be trained further, without dropout, layerdrop and
+        SpecAugment. In another dtype or in eight bits the model is for inference alone: it can still be moved and
+        saved until it is first called, and is then prepared for where it is.
         """
-        _check_known(options)
-        device = _device(options.get("device_map"))
-        attention = options.get("attn_implementation") or DEFAULT_ATTENTION
+        own, hub, changes = sorted_out(options)
+        device = device_of(own.get("device_map"))
+        attention = own.get("attn_implementation") or DEFAULT_ATTENTION
         check_implementation(attention, device)
-        target_lang = options.get("target_lang")
-        if options.get("ignore_mismatched_sizes") and target_lang is None:
+        target_lang = own.get("target_lang")
+        if own.get("ignore_mismatched_sizes") and target_lang is None:
             raise UsageError("ignore_mismatched_sizes would leave weights at random values; only target_lang takes it")
 
-        directory = checkpoint_directory(os.fspath(name))
-        config = options.get("config") or cls._config(directory)
-        if not isinstance(config, cls.config_class):
-            raise TypeError(f"config must be a {cls.config_class.__name__}, not a {type(config).__name__}")
+        config = cls._config(os.fspath(name), own.get("config"), hub, changes)
+        directory = checkpoint_directory(os.fspath(name), hub=hub)
         weights = read_weights(directory)
-        precision = _precision(options, weights)
+        precision = asked_precision(own, weights)
         try:
             with torch.device("meta"):  # initial values would be thrown away
                 model = cls(config)
         except ValueError as error:  # what a head cannot be built on
             raise CheckpointError(f"{directory}/config.json: {error}") from error
         model.unused = load_into(model, weights, cls.names, directory, cls.head_meaning)
-        model.source = portable_name(os.fspath(name))
+        model.source, model.hub = portable_name(os.fspath(name)), hub
         if target_lang is not None:
             model.load_adapter(target_lang)
+        model.hub = {name: value for name, value in hub.items() if name != "token"}  # a secret is not to be pickled
         nn.Module.to(model.eval(), device)
         model.set_attn_implementation(attention)
-        if precision != "fp32":
-            prepare(model, precision)
+        model._plan(precision)
         return model
 
-    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
+    def save_pretrained(self, directory: str | os.PathLike[str], *, safe_serialization: bool = True) -> None:
         """`config.json` and `model.safetensors`, as transformers and `from_pretrained` read them, in fp32."""
+        if not safe_serialization:
+            raise UsageError("safe_serialization=False is not supported: a pickle can run code where it is loaded")
         if self.prepared is not None:
             raise UsageError(
                 f"a model prepared for {self.prepared} cannot be saved: its own weights are gone. "
@@ -118,8 +106,11 @@ class Pretrained(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         about = {name: value for name, value in self.config.rest.items() if name != "torch_dtype"}
         about |= {"architectures": [type(self).__name__], "dtype": "float32"}
+        weights = to_save({**self.unused, **self.own_state()}, self.names)
+        if not any(weight_name.endswith("masked_spec_embed") for weight_name in weights):
+            about.setdefault("mask_time_prob", 0.0)  # else transformers would miss what only training with masks needs
         replace(self.config, rest=about).save_pretrained(folder)
-        write_file(to_save({**self.unused, **self.own_state()}, self.names), folder / "model.safetensors")
+        write_file(weights, folder / "model.safetensors")
 
     def own_state(self) -> dict[str, Tensor]:
         """The weights that belong into the checkpoint's main file."""
@@ -130,14 +121,73 @@ class Pretrained(nn.Module):
         raise UsageError(f"{type(self).__name__} takes no language adapters (asked for {target_lang!r})")
 
     @classmethod
-    def _config(cls, directory: Path) -> ModelConfig:
-        found = read_config(directory).get("model_type")
-        if found != cls.config_class.model_type:
-            from pipeline.models.auto import advice  # it knows every class, and so this module
+    def _config(cls, name: str, given: Any, hub: Hub, changes: Mapping[str, Any]) -> ModelConfig:
+        """That of the checkpoint, or the one that is given, with changes."""
+        if given is None:
+            directory = checkpoint_directory(name, SETTINGS, hub)
+            found = read_config(directory).get("model_type")
+            if found != cls.config_class.model_type:
+                from pipeline.models.auto import advice  # it knows every class, and so this module
 
-            misfit = f"is of model_type {found!r}, {cls.__name__} reads {cls.config_class.model_type!r}"
-            raise CheckpointError(f"{directory}/config.json {misfit}: {advice(str(found), cls)}")
-        return cls.config_class.from_pretrained(directory)
+                misfit = f"is of model_type {found!r}, {cls.__name__} reads {cls.config_class.model_type!r}"
+                raise CheckpointError(f"{directory}/config.json {misfit}: {advice(str(found), cls)}")
+            config = cls.config_class.from_pretrained(directory)
+        elif isinstance(given, cls.config_class):
+            config = given
+        elif hasattr(given, "to_dict"):  # as transformers' configs have it
+            config = cls.config_class.from_dict(given.to_dict())
+        else:
+            needed, theirs = cls.config_class, f"{type(given).__module__}.{type(given).__qualname__}"
+            raise TypeError(f"config must be a {needed.__module__}.{needed.__name__}, not a {theirs}")
+        try:
+            return config.updated(changes, Options.__annotations__)
+        except ValueError as error:
+            raise UsageError(f"{cls.__name__}.from_pretrained: {error}") from error
+
+    # ---- what code for these models asks of one
+
+    @property
+    def base_model(self) -> Any:
+        """The encoder."""
+        return self
+
+    @property
+    def name_or_path(self) -> str:
+        return self.source or ""
+
+    @property
+    def main_input_name(self) -> str:
+        return str(self.base_model.input_name)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of matrix products; hidden states and logits are fp32 in any case."""
+        return DTYPES[self.precision]
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        model: nn.Module = self
+        if self.prepared is not None and not only_trainable:  # layers have laid out their weights as they need them
+            with torch.device("meta"):
+                model = type(self)(self.config)
+        return sum(x.numel() for x in model.parameters() if x.requires_grad or not only_trainable)
+
+    def freeze_base_model(self) -> None:
+        """Training changes only what is on the encoder."""
+        self.base_model.requires_grad_(False)
+
+    def freeze_feature_encoder(self) -> None:
+        """Training does not change the convolutions over samples."""
+        front_end = getattr(self.base_model, "feature_extractor", None)
+        if front_end is None:
+            raise UsageError(f"{type(self).__name__} has no convolutions over samples that could be frozen")
+        front_end.requires_grad_(False)
+
+    def _get_feat_extract_output_lengths(self, input_lengths: Any, add_adapter: bool | None = None) -> Any:
+        """Frames of recordings of these lengths, a number or a tensor of them: for alignments and timestamps."""
+        if not isinstance(input_lengths, Tensor):
+            return self.config.num_encoded(int(input_lengths), add_adapter)
+        lengths = [self.config.num_encoded(int(length), add_adapter) for length in input_lengths.flatten().tolist()]
+        return torch.tensor(lengths, device=input_lengths.device).view(input_lengths.shape)
 
     # ---- how it computes, and where
 
@@ -148,19 +198,49 @@ class Pretrained(nn.Module):
                 module.attn_implementation = name
 
     def prepare(self, precision: Precision) -> None:
-        """For inference in this precision, in place, on the device where it is."""
+        """For inference in this precision, in place and at once, on the device where it is."""
         prepare(self, precision)
 
+    def ready(self) -> None:
+        """Prepares for what is planned, where anything is. Every way into the model begins with this."""
+        if self.planned is None:
+            return
+        # Within `inference_mode` the new weights would be of no use outside, and within autocast of another type.
+        with PREPARING, torch.inference_mode(False), torch.autocast(self.device.type, enabled=False):
+            if self.planned is not None and self.prepared is None:
+                prepare(self, self.planned)
+            self.planned = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.ready()
+        return super().__call__(*args, **kwargs)
+
+    def _plan(self, precision: Precision) -> None:
+        now = self.prepared or self.precision
+        if precision == now:
+            return
+        if self.prepared is not None or now == "int8":
+            raise UsageError(f"the model is for {now} already; load it anew to have it in {precision}")
+        for part in self.modules():
+            if isinstance(part, Pretrained):
+                part.planned, part.precision = None if precision == "fp32" else precision, precision
+
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """To a device, plainly; to a smaller dtype by preparing for inference in it, as norms and sums stay in fp32."""
+        """To a device, plainly; to a smaller dtype when it is first called, by preparing for inference in it."""
         device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         if device is not None and torch.empty(0, device=device).device != self.device:
             if self.prepared is not None:
-                raise UsageError(f"a model prepared for {self.prepared} cannot move; give from_pretrained a device_map")
+                raise UsageError(
+                    f"a model prepared for {self.prepared} cannot move; move it before its first call, "
+                    "or give from_pretrained a device_map"
+                )
             super().to(device)
-        if dtype is not None and (precision := _precision_of(dtype)) != (self.prepared or "fp32"):
-            prepare(self, precision)
+        if dtype is not None:
+            self._plan(precision_of(dtype))
         return self
+
+    def type(self, dst_type: Any) -> Self:
+        return self.to(dst_type)
 
     def half(self) -> Self:
         return self.to(torch.float16)
@@ -179,51 +259,3 @@ class Pretrained(nn.Module):
 
     def cuda(self, device: int | torch.device | None = None) -> Self:
         return self.to("cuda" if device is None else device)
-
-
-def _check_known(options: Mapping[str, Any]) -> None:
-    known = Options.__annotations__
-    for name in options:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-            raise TypeError(f"from_pretrained takes no {name}; {hint}")
-
-
-def _precision(options: Options, weights: Mapping[str, Tensor]) -> Precision:
-    """Eight bits have the last word: what people write beside them is the dtype of what they do not cover."""
-    quantisation = options.get("quantization_config") or {}
-    if not isinstance(quantisation, Mapping):
-        quantisation = {name: getattr(quantisation, name, False) for name in ("load_in_8bit", "load_in_4bit")}
-    if quantisation.get("load_in_4bit"):
-        raise UsageError("load_in_4bit is not supported; load_in_8bit is")
-    if options.get("load_in_8bit") or quantisation.get("load_in_8bit"):
-        return "int8"
-    dtype = options.get("dtype") or options.get("torch_dtype") or torch.float32
-    if dtype == "auto":
-        dtype = next((weight.dtype for weight in weights.values() if weight.is_floating_point()), torch.float32)
-    return _precision_of(dtype)
-
-
-def _precision_of(dtype: torch.dtype | str) -> Precision:
-    known = {str(known).removeprefix("torch."): precision for known, precision in PRECISIONS.items()}
-    name = str(dtype).removeprefix("torch.")
-    if name not in known:
-        raise UsageError(f"dtype {dtype} is not supported; supported: {', '.join(known)}")
-    return known[name]
-
-
-def _device(device_map: Any) -> torch.device:
-    """One device for all of the model."""
-    wanted = device_map[""] if isinstance(device_map, Mapping) and set(device_map) == {""} else device_map
-    if wanted is None:
-        return torch.device("cpu")
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device("cuda", wanted) if type(wanted) is int else torch.device(wanted)
-    except (RuntimeError, TypeError) as error:
-        raise UsageError(f"device_map {device_map!r} is not one device: cpu, cuda, cuda:0, ... or auto") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device_map {device_map!r}: torch finds {torch.cuda.device_count()} GPUs here")
-    return device

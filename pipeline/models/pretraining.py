@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models import conformer, wav2vec2
-from pipeline.models.backbone import Head, SampleBackbone, Trace, padded_trace
+from pipeline.models.backbone import Head, SampleBackbone, padded_trace, returned
 from pipeline.models.config import ConvConfig
 from pipeline.models.linear import Linear
 from pipeline.models.outputs import PreTrainingOutput
@@ -88,8 +88,10 @@ class ForPreTraining(Head):
             raise ValueError("add_adapter must be false: pre-training compares each frame with its own features")
         super().__init__(config)
         # Checkpoints have this vector where their config asks for masks. The defaults are the config's own.
-        if config.rest.get("mask_time_prob", 0.05) > 0 or config.rest.get("mask_feature_prob", 0.0) > 0:
-            self.backbone.register_parameter("masked_spec_embed", nn.Parameter(torch.rand(config.hidden_size)))
+        if config.said("mask_time_prob", 0.05) > 0 or config.said("mask_feature_prob", 0.0) > 0:
+            # One that lacks it all the same is given a new one, to be trained, as transformers does.
+            hidden = torch.rand(config.hidden_size, device="cpu")
+            self.backbone.register_parameter("masked_spec_embed", nn.Parameter(hidden))
         self.quantizer = GumbelVectorQuantizer(config)
         self.project_hid = Linear(config.hidden_size, config.proj_codevector_dim)
         self.project_q = Linear(config.codevector_dim, config.proj_codevector_dim)
@@ -112,21 +114,24 @@ class ForPreTraining(Head):
 
     def forward(
         self,
-        inputs: Tensor | None = None,
+        input_values: Tensor | None = None,
         attention_mask: Tensor | None = None,
         mask_time_indices: Tensor | None = None,
         sampled_negative_indices: Tensor | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
         **named: Any,
-    ) -> PreTrainingOutput:
+    ) -> Any:
         """A padded batch. `mask_time_indices` (B, T) hides frames from the layers.
 
         With `sampled_negative_indices` (B, T, K) as well there is a loss. They count the frames of the padded batch
-        from its first on, row by row; those of frames that are not hidden are not read.
+        from its first on, row by row; those of frames that are not hidden are not read. A mask that hides nothing
+        leaves no frames for the perplexity, which then is not a number. Else as `Backbone.forward`.
         """
-        trace = Trace(output_hidden_states, output_attentions)
-        x, features = self._features(self.backbone.pack(inputs, attention_mask, named))  # (T, D), (T, C)
+        trace = self.trace(output_hidden_states, output_attentions)
+        x, features = self._features(self.backbone.pack(input_values, attention_mask, named))  # (T, D), (T, C)
         masked = None if mask_time_indices is None else _masked_rows(mask_time_indices, x)  # (T,)
         x = x if masked is None else self._hide(x, masked)
         x = self.backbone.encoded(self.backbone.position(x), trace)
@@ -143,17 +148,19 @@ class ForPreTraining(Head):
             if masked is None:
                 raise ValueError("sampled_negative_indices need mask_time_indices: the loss is of the hidden frames")
             at = masked.nonzero().squeeze(1)  # (M,)
+            if not len(at):
+                raise ValueError("mask_time_indices hides no frame: there is nothing to have a loss of")
             negatives = _negative_rows(sampled_negative_indices, x, at)  # (M, K)
             output.contrastive_loss = self._contrastive_loss(predicted[at], quantized, codes.ids, (at, negatives))
             num_vectors = codes.probabilities[0].numel()
             output.diversity_loss = (num_vectors - perplexity) / num_vectors * len(at)
             output.loss = output.contrastive_loss + self.config.diversity_loss_weight * output.diversity_loss
         output.hidden_states, output.attentions = padded_trace(trace)
-        return output
+        return returned(output, return_dict)
 
     def _features(self, inputs: Packed) -> tuple[Packed, Packed]:
         self.backbone.check_inputs(inputs)
-        return self.backbone.project(self.backbone.feature_extractor(inputs, self.backbone.normalise))
+        return self.backbone.project(self.backbone.feature_extractor(inputs))
 
     def _hide(self, x: Packed, masked: Tensor) -> Packed:
         if not self.config.rest.get("apply_spec_augment", True):  # frames are then shown, as in the reference
@@ -184,10 +191,7 @@ def _masked_rows(mask: Tensor, x: Packed) -> Tensor:
     for number, (row, length) in enumerate(zip(mask, x.segments.lengths, strict=True)):
         if bool(row[length:].any()):
             raise ValueError(f"mask_time_indices hides padding: recording {number} has {length} frames")
-    rows = torch.cat([row[:length] for row, length in zip(mask, x.segments.lengths, strict=True)])  # (T,)
-    if not bool(rows.any()):
-        raise ValueError("mask_time_indices hides no frame")
-    return rows
+    return torch.cat([row[:length] for row, length in zip(mask, x.segments.lengths, strict=True)])  # (T,)
 
 
 def _negative_rows(indices: Tensor, x: Packed, at: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def exp2(x: Any) -> Any:
     p = p * r + f4(5.55071334e-02)
     p = p * r + f4(2.40221197e-01)
     p = p * r + f4(6.93146967e-01)
-    p = p * r + f4(1.00000007e+00)
+    p = p * r + f4(1.00000007e00)
     return i4(f4(p).view(i4) + i4(nearest << i4(23))).view(f4)  # added to the exponent
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from pipeline.models.adapters import AttentionAdapter
+from pipeline.models.adapters import AttentionAdapter, Spoken
 from pipeline.models.attention import Attend, attend
 from pipeline.models.backbone import SampleBackbone, Trace
 from pipeline.models.checkpoint import NameTable
@@ -27,6 +27,7 @@ from pipeline.models.segments import Packed, Window
 NAMES = NameTable(
     prefix="wav2vec2.",
     may_leave=("*masked_spec_embed", "*mask_time_emb_vector"),
+    may_lack=("*masked_spec_embed",),  # which pre-training alone uses, and only where frames are hidden
     weight_normed=("*pos_conv_embed.conv.weight",),
 )
 
@@ -40,12 +41,12 @@ class Wav2Vec2Config(ConvConfig):
 
 
 class FeatureProjection(nn.Module):
-    """Conv channels to the encoder's width."""
+    """Conv channels, or other features, to the encoder's width."""
 
-    def __init__(self, config: ConvConfig) -> None:
+    def __init__(self, num_features: int, config: ModelConfig) -> None:
         super().__init__()
-        self.layer_norm = nn.LayerNorm(config.conv_dim[-1], eps=config.layer_norm_eps)
-        self.projection = Linear(config.conv_dim[-1], config.hidden_size, exact=True)
+        self.layer_norm = nn.LayerNorm(num_features, eps=config.layer_norm_eps)
+        self.projection = Linear(num_features, config.hidden_size, exact=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.layer_norm(x)  # (T, C)
@@ -83,13 +84,13 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, size: int, inner_size: int, activation: str) -> None:
         super().__init__()
-        self.intermediate_dense = Linear(config.hidden_size, config.intermediate_size, activation=config.hidden_act)
-        self.output_dense = Linear(config.intermediate_size, config.hidden_size)
+        self.intermediate_dense = Linear(size, inner_size, activation=activation)
+        self.output_dense = Linear(inner_size, size)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.intermediate_dense(x)  # (T, intermediate_size)
+        x = self.intermediate_dense(x)  # (T, inner size)
         x = self.output_dense(x)  # (T, D)
         return x
 
@@ -100,13 +101,13 @@ class EncoderLayer(nn.Module):
         self.norm_first = config.do_stable_layer_norm
         self.attention = Attention(config)
         self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.feed_forward = FeedForward(config)
+        self.feed_forward = FeedForward(config.hidden_size, config.intermediate_size, config.hidden_act)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         # As in the reference, a language adapter is only there where norms come first.
         width = config.adapter_attn_dim if self.norm_first else None
         self.adapter_layer = None if width is None else AttentionAdapter(config.hidden_size, width)
 
-    def forward(self, x: Packed, how: Attend) -> Packed:
+    def forward(self, x: Packed, how: Attend, spoken: Spoken | None = None) -> Packed:
         y = x.data  # (T, D), fp32 throughout: the residual stream
         if self.norm_first:
             y = y + self.attention(x.with_data(self.layer_norm(y)), how)
@@ -115,7 +116,7 @@ class EncoderLayer(nn.Module):
             y = self.layer_norm(y + self.attention(x, how))
             y = self.final_layer_norm(y + self.feed_forward(y))
         if self.adapter_layer is not None:
-            y = y + self.adapter_layer(x.with_data(y))
+            y = y + self.adapter_layer(x.with_data(y), spoken)
         return x.with_data(y)
 
 
@@ -138,7 +139,7 @@ class Wav2Vec2Model(SampleBackbone):
     def __init__(self, config: Wav2Vec2Config) -> None:
         super().__init__(config)
         self.feature_extractor = FrontEnd(config)
-        self.feature_projection = FeatureProjection(config)
+        self.feature_projection = FeatureProjection(config.conv_dim[-1], config)
         self.encoder = Encoder(config)
         self.margin = config.num_conv_pos_embeddings // 2
         self.adapter = ConvAdapter(config) if config.add_adapter else None
@@ -151,7 +152,7 @@ class Wav2Vec2Model(SampleBackbone):
         trace = trace or Trace(wants_states=False)
         trace.state(x)
         for layer in self.encoder.layers:
-            x = layer(x, trace.attend(self.attn_implementation))
+            x = layer(x, trace.attend(self.attn_implementation), trace.spoken)
             trace.state(x)
         return x
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.models.backbone import Embedder
+from pipeline.models.backbone import Embedder, Trace
 from pipeline.models.config import ModelConfig
 from pipeline.models.ctc import ForCTC
 from pipeline.models.segments import Packed
@@ -79,18 +79,22 @@ def spans(num_rows: int, windows: Windows, step: int = 1) -> Iterator[Span]:
     yield Span(_multiple(max(0, num_rows - windows.size), step), num_rows, kept, num_rows)
 
 
-def windowed_logits(model: ForCTC, inputs: Tensor, windows: Windows) -> Iterator[Tensor]:
+def windowed_logits(
+    model: ForCTC, recording: Packed | Tensor, windows: Windows, language: str | None = None
+) -> Iterator[Tensor]:
     """The logits (T', V) of one recording in pieces, from its beginning to its end: joined, they are all of them."""
+    model.ready()
     backbone, step = model.backbone, output_step(model.config)
-    windows = windows.fitted(model.config)
-    reel = _Reel(backbone.embedder(inputs))
+    windows, spoken = windows.fitted(model.config), model.spoken(language)
+    reel = _Reel(backbone.embedder(_packed(recording)))
     waiting: list[Span] = []
     for span in spans(reel.num_rows, windows, step):
         waiting.append(span)
         if len(waiting) < windows.at_once and span.stop < reel.num_rows:
             continue
         x = Packed.of([reel.rows(one.start, one.stop) for one in waiting])  # (T of the windows, D)
-        logits = model.classify(backbone.finish(backbone.transform(x)))  # (T' of the windows, V)
+        x = backbone.finish(backbone.transform(x, Trace(wants_states=False, spoken=spoken)))  # (T' of the windows, D')
+        logits = model.classify(x, spoken)  # (T' of the windows, V)
         for one, rows in zip(waiting, logits.split(), strict=True):
             first = (one.kept_start - one.start) // step
             # An adapter's last frame may see fewer rows than its stride, so the end is not counted but left open.
@@ -99,11 +103,11 @@ def windowed_logits(model: ForCTC, inputs: Tensor, windows: Windows) -> Iterator
         waiting = []
 
 
-def seam_error(model: ForCTC, inputs: Tensor, windows: Windows) -> SeamError:
+def seam_error(model: ForCTC, recording: Packed | Tensor, windows: Windows, language: str | None = None) -> SeamError:
     """What windowing changes in a recording that can also be computed whole."""
     with torch.inference_mode():
-        whole = model.logits(Packed.of([inputs])).data  # (T', V)
-        difference = torch.cat(list(windowed_logits(model, inputs, windows))) - whole  # (T', V)
+        whole = model.logits(_packed(recording), languages=language).data  # (T', V)
+        difference = torch.cat(list(windowed_logits(model, recording, windows, language))) - whole  # (T', V)
         changed = (whole + difference).argmax(dim=1) != whole.argmax(dim=1)  # (T')
     std = float(whole.std())
     return SeamError(
@@ -132,6 +136,10 @@ class _Reel:
         self._held = torch.cat(held) if len(held) > 1 else held[0]
         self._first = start
         return self._held[: stop - start]
+
+
+def _packed(recording: Packed | Tensor) -> Packed:
+    return recording if isinstance(recording, Packed) else Packed.of([recording])
 
 
 def _multiple(number: int, step: int) -> int:

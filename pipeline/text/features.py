@@ -56,10 +56,14 @@ class FeatureExtractor:
 
     def __call__(self, audio: "Packed") -> "Packed":
         """Samples (N,), float or int16, to the model's inputs."""
-        return audio if self.mel is None else self.mel(audio)
+        if self.mel is not None:
+            return self.mel(audio)
+        from pipeline.models.frontend import Recorded
 
-    def fit(self, model: "ForCTC") -> Framing:
-        """Has the model do its part of it. A UsageError where the two do not belong together."""
+        return Recorded(audio.data, audio.segments) if self.do_normalize else audio
+
+    def framing(self, model: "ForCTC") -> Framing:
+        """How samples become the rows of this model's layers. A UsageError where the two do not belong together."""
         from pipeline.models.backbone import SampleBackbone
 
         backbone: Any = model.backbone
@@ -68,10 +72,7 @@ class FeatureExtractor:
             raise UsageError(
                 f"the model hears {_told(wanted)}, but its preprocessor_config.json makes {_told(made)} of the audio"
             )
-        if self.mel is not None:
-            return self.mel
-        backbone.normalise = self.do_normalize
-        return backbone.config  # type: ignore[no-any-return]
+        return backbone.config if self.mel is None else self.mel
 
 
 def _told(wanted: str | int) -> str:

@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.errors import UsageError
-from pipeline.models.adapters import Bank, by_language, speaking
+from pipeline.models.adapters import Bank, Spoken, by_language
 from pipeline.models.checkpoint import CheckpointError
 from pipeline.models.ctc import PADDED_LOGIT
 from pipeline.models.segments import Packed
 from pipeline.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2ForCTC
-from pipeline.models.windows import Windows, windowed_logits
+from pipeline.models.windows import Windows, seam_error, windowed_logits
 from tests.models.oracle import LAYER, SECOND, TOLERANCE, audio, oracle_model, saved
 
 SPOKEN = {"eng": 11, "fra": 17, "azj-script_latin": 9, "pop": 11}  # languages and their vocabularies
@@ -141,9 +141,12 @@ def test_the_padded_face_takes_languages_too(ours: Wav2Vec2ForCTC, alone: dict[s
 def test_windows_of_a_long_recording_are_in_its_language(ours: Wav2Vec2ForCTC, alone: dict[str, Any]) -> None:
     """The risk: windows are recordings to the layers, and there are more of them than languages were given."""
     (x,) = recordings([3 * SECOND])
-    with torch.inference_mode(), ours.speaking("fra"):
-        windowed = torch.cat(list(windowed_logits(ours, x, Windows(size=100, overlap=40, at_once=2))))
-        whole = torch.cat(list(windowed_logits(ours, x, Windows(size=1000, overlap=40))))
+    with torch.inference_mode():
+        windowed = torch.cat(list(windowed_logits(ours, x, Windows(size=100, overlap=40, at_once=2), "fra")))
+        whole = torch.cat(list(windowed_logits(ours, x, Windows(size=1000, overlap=40), "fra")))
+    # The seams are of one language: with a single window there are none, and with several the two still agree.
+    assert seam_error(ours, x, Windows(1000, 40), "fra").rms < 1e-5
+    assert seam_error(ours, x, Windows(100, 40), "fra").rms < 0.3
     assert (whole - expected(alone["fra"], x)).abs().max() < TOLERANCE
     assert windowed.shape == whole.shape
     assert (windowed[:20] - whole[:20]).std() < 0.3 * whole.std()
@@ -170,8 +173,7 @@ def test_rows_go_to_their_speaker_and_back() -> None:
     x = Packed.of([torch.full((2, 1), 1.0), torch.full((1, 1), 2.0), torch.full((3, 1), 3.0)])
     x.data.requires_grad_()
     wide = {"a": 2, "b": 1}
-    with speaking(["a", "b", "a"]):
-        y = by_language(x, lambda language: lambda rows: rows.repeat(1, wide[str(language)]), fill=-9)
+    y = by_language(x, Spoken(["a", "b", "a"]), lambda one: lambda rows: rows.repeat(1, wide[str(one)]), fill=-9)
     assert y.tolist() == [[1, 1], [1, 1], [2, -9], [3, 3], [3, 3], [3, 3]]
     y.sum().backward()
     assert x.data.grad is not None
@@ -186,6 +188,20 @@ def test_a_language_is_forgotten_after_the_pass_even_if_it_fails(ours: Wav2Vec2F
         ours(x.unsqueeze(0), languages=["fra", "fra"])
     ours(x.unsqueeze(0), languages=["fra"])
     assert torch.equal(ours(x.unsqueeze(0)).logits, before)
+
+
+def test_a_language_is_the_affair_of_one_call(ours: Wav2Vec2ForCTC, checkpoint: Path, alone: dict[str, Any]) -> None:
+    """The risk: windows that are asked for in one language and computed, later or by another model, in another."""
+    other = Wav2Vec2ForCTC.from_pretrained(checkpoint)  # no language is loaded here
+    (x,) = recordings([SECOND])
+    french = windowed_logits(ours, x, Windows(size=1000, overlap=40), "fra")
+    with torch.inference_mode():
+        assert (ours(x.unsqueeze(0)).logits[0] - expected(alone["eng"], x)).abs().max() < TOLERANCE
+        first = next(french)
+        assert (other(x.unsqueeze(0)).logits[0] - expected(alone["eng"], x)).abs().max() < TOLERANCE
+        assert (torch.cat([first, *french]) - expected(alone["fra"], x)).abs().max() < TOLERANCE
+    with pytest.raises(UsageError, match="'fra' is not loaded"):
+        next(windowed_logits(other, x, Windows(size=1000, overlap=40), "fra"))
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.05), ("int8", 0.15)])
@@ -286,14 +302,16 @@ def test_a_model_made_in_code_has_nothing_to_load_from() -> None:
         ("not a number", r"lm_head\.weight holds what is not a number, or infinite"),
         ("cut off", "cannot be read as safetensors"),
         ("scalar head", r"lm_head\.weight has shape \(\)"),
+        ("no blank", r"has 3 labels, and pad_token_id 10 is none of them"),
     ],
 )
 def test_an_adapter_file_that_does_not_fit_is_named_and_changes_nothing(
     fault: str, told: str, checkpoint: Path, tmp_path: Path
 ) -> None:
     """The risk: half a language; an adapter of another model; weights that fit by broadcasting."""
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).symlink_to(checkpoint / name)
+    (tmp_path / "model.safetensors").symlink_to(checkpoint / "model.safetensors")
+    config = json.loads((checkpoint / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"pad_token_id": 10}))
     weights = load_file(checkpoint / "adapter.fra.safetensors")
     layer = "wav2vec2.encoder.layers.{}.adapter_layer.{}"
     if fault == "head missing":
@@ -310,6 +328,8 @@ def test_an_adapter_file_that_does_not_fit_is_named_and_changes_nothing(
         weights["lm_head.bias"] = torch.zeros(16)
     elif fault == "not a number":
         weights["lm_head.weight"][3, 3] = torch.nan
+    elif fault == "no blank":
+        weights |= {"lm_head.weight": torch.zeros(3, 32), "lm_head.bias": torch.zeros(3)}
     elif fault == "scalar head":
         weights["lm_head.weight"] = torch.zeros(())
     path = tmp_path / "adapter.fra.safetensors"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.errors import UsageError
 from pipeline.models import attention, cpu_attention, vectors
-from pipeline.models.attention import Attend, Bias, attend, check_implementation, eager, one_by_one, packed, padded
+from pipeline.models.attention import Attend, Bias, attend, check_implementation, eager, flash, one_by_one, padded
 from pipeline.models.segments import Segments
 
 Run = Callable[[Tensor, Tensor, Tensor, Segments, Bias | None], Tensor]
@@ -210,9 +210,9 @@ def test_the_kernel_for_packed_rows_gets_what_it_expects(monkeypatch: pytest.Mon
     segments = Segments((5, 31, 8))
     q, k, v = heads(segments)
     with pytest.raises(UsageError, match="flash attention is not available"):
-        packed(q, k, v, segments)
+        flash(q, k, v, segments)
     monkeypatch.setattr(attention, "_varlen", lambda: varlen)
-    assert torch.allclose(packed(q, k, v, segments), eager(q, k, v, segments), atol=1e-5)
+    assert torch.allclose(flash(q, k, v, segments), eager(q, k, v, segments), atol=1e-5)
 
 
 def test_an_implementation_that_is_not_there_is_named_with_those_that_are() -> None:

@@ -67,6 +67,8 @@ def test_weights_are_those_of_transformers(family: str, models: Any) -> None:
         torch.testing.assert_close(seen.weights, torch.cat(expected), atol=1e-5, rtol=0)
     assert bool(seen.visible.all())
     assert seen.times_s[-1] == pytest.approx(2, abs=0.05)
+    thirds = attention_map(ours, one, mel_frame_s=0.03)  # rows of three mel frames; samples tell their own rate
+    assert thirds.frame_s == pytest.approx(0.03 if family == "Wav2Vec2Bert" else 0.02)
     chosen = attention_map(ours, one, layers=[2, 0])
     assert chosen.layers == (0, 2)
     torch.testing.assert_close(chosen.weights, seen.weights[[0, 2]])

@@ -202,7 +202,7 @@ def test_a_recording_embedded_in_pieces_is_the_same(variant: str, models: Models
     """The risk: the windows of a long recording made of other rows than the whole."""
     backbone = models(variant)[1].backbone
     recording = features(1, 100)[0]
-    embedder = backbone.embedder(recording)
+    embedder = backbone.embedder(Packed.of([recording]))
     assert embedder.num_frames == 100
     with torch.inference_mode():
         whole = backbone.embed(Packed.of([recording]))[0].data
@@ -280,7 +280,8 @@ def test_configs_round_trip(models: Models, tmp_path: Path) -> None:
         assert Wav2Vec2BertConfig.from_pretrained(tmp_path) == config
         theirs = type(models(variant)[0].config).from_pretrained(tmp_path)
         assert theirs.position_embeddings_type == config.position_embeddings_type
-        assert Wav2Vec2BertConfig.from_dict(theirs.to_dict()) == replace(config, output_hidden_size=config.output_size)
+        back = Wav2Vec2BertConfig.from_dict(theirs.to_dict())
+        assert replace(back, rest={}) == replace(config, output_hidden_size=config.output_size, rest={})
 
 
 @pytest.mark.parametrize(
@@ -307,7 +308,7 @@ def test_bad_features_are_refused(models: Models) -> None:
     x = features(2, 20)
     for bad, message in (
         (torch.randn(1, 16_000), r"input_features.*160"),
-        (x[..., :80], r"input_features.*160.*80"),
+        (x[..., :80], r"input_features must be .* not \(recordings, frames, 80\) of torch.float32"),
         (x.unsqueeze(0), "input_features.*160"),
         (x.to(torch.int64), "int64"),
         (torch.where(torch.arange(2)[:, None, None] == 1, torch.nan, x), "NaN.*recording 1"),

@@ -18,18 +18,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline.models.checkpoint import (
-    WEIGHT_NORM_ENDINGS,
-    CheckpointError,
-    NameTable,
-    load_into,
-    read_config,
-    read_weights,
-    to_save,
-    write_file,
-)
+from pipeline.models.checkpoint import WEIGHT_NORM_ENDINGS, NameTable, load_into, to_save
+from pipeline.models.weight_files import CheckpointError, read_config, read_weights, write_file
 
-NAMES = NameTable(prefix="body.", may_leave=("*unused",), weight_normed=("*first.weight",))
+NAMES = NameTable(
+    prefix="body.", may_leave=("*unused",), may_lack=("*counted", "*made"), weight_normed=("*first.weight",)
+)
 
 
 class Body(nn.Module):
@@ -37,6 +31,8 @@ class Body(nn.Module):
         super().__init__()
         self.first = nn.Conv1d(4, 6, 3)
         self.register_buffer("steps", torch.tensor(0))
+        self.register_buffer("counted", torch.tensor(0))
+        self.register_buffer("made", torch.tensor(5.0, device="cpu"))
 
 
 class Toy(nn.Module):
@@ -51,7 +47,7 @@ class Toy(nn.Module):
 def toy_weights() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     weights = {name: torch.randn(weight.shape, generator=generator) for name, weight in Toy().named_parameters()}
-    return weights | {"body.steps": torch.tensor(7)}
+    return weights | {"body.steps": torch.tensor(7), "body.counted": torch.tensor(8), "body.made": torch.tensor(6.0)}
 
 
 def loaded(weights: dict[str, Tensor], names: NameTable = NAMES) -> Toy:
@@ -362,6 +358,30 @@ def test_one_weight_under_two_names_is_refused() -> None:
     for twice in ({"first.bias": weights["body.first.bias"]}, pair):
         with pytest.raises(CheckpointError, match="there twice"):
             loaded(weights | twice)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_what_may_lack_is_as_the_model_made_it_or_zero(dtype: torch.dtype | None) -> None:
+    """The risk: a checkpoint refused for a counter that no inference reads, or that was halved with all the rest; a
+    value that is there and not taken."""
+    weights = toy_weights()
+    assert (loaded(weights).body.counted, loaded(weights).body.made) == (8, 6)
+    for name in ("body.counted", "body.made"):
+        if dtype is None:
+            del weights[name]
+        else:
+            weights[name] = weights[name].to(dtype)
+    body = loaded(weights).body
+    assert (body.counted.item(), body.made.item()) == (0, 5 if dtype is None else 6)
+    assert (body.counted.dtype, body.made.dtype) == (torch.int64, torch.float32)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model."])
+def test_names_of_another_kind_are_told_as_such(prefix: str) -> None:
+    """The risk: weights as a training wrapper names them, reported as a model that was never fine-tuned."""
+    told = rf"some/model: no weight has a name that the model knows: 7 there \({prefix}body.*, 7 wanted \(body\."
+    with pytest.raises(CheckpointError, match=told):
+        loaded({prefix + name: weight for name, weight in reversed(toy_weights().items())})
 
 
 def test_missing_and_unknown_weights_are_both_listed_and_counted() -> None:

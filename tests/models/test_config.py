@@ -1,6 +1,8 @@
 """Configs of all families: read from transformers' own files, written back for it, and refused where they are wrong."""
 
+import copy
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,8 @@ def test_a_config_survives_transformers_own_file_and_the_way_back(family: type[M
     assert config.num_labels == config.num_classes == 3
     config.save_pretrained(tmp_path / "again")
     before, after = (theirs.from_pretrained(folder).to_dict() for folder in (tmp_path, tmp_path / "again"))
+    assert after.pop("label2id") == {"yes": 0, "no": 1, "maybe": 2} == config.label2id
+    assert before.pop("label2id") is None  # of labels that are given, transformers makes no second map itself
     assert after == before
     assert family.from_pretrained(tmp_path / "again") == config
 
@@ -131,6 +135,10 @@ def test_defaults_are_those_of_transformers(family: type[ModelConfig]) -> None:
         ({"adapter_stride": 0}, "adapter_stride must be positive"),
         ({"ctc_loss_reduction": "none"}, "ctc_loss_reduction is 'none'"),
         ({"tdnn_kernel": [1]}, "tdnn_dim, tdnn_kernel and tdnn_dilation"),
+        ({"id2label": 5}, "id2label must be like Mapping or null, not 5"),
+        ({"id2label": {"yes": "0"}}, "id2label must have numbers for keys, not yes"),
+        ({"pad_token_id": "0"}, "pad_token_id must be like 0, not '0'"),
+        ({"conv_dim": [512.0] * 7}, "conv_dim must be like"),
     ],
 )
 def test_a_config_we_would_compute_wrongly_is_refused_by_name(changes: dict[str, Any], message: str) -> None:
@@ -158,6 +166,83 @@ def test_classes_without_names_are_numbered() -> None:
     assert Wav2Vec2Config(num_labels=3).id2label == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
     with pytest.raises(ValueError, match="num_labels is 3, but id2label has 1"):
         Wav2Vec2Config(num_labels=3, id2label={0: "yes"})
+
+
+@pytest.mark.parametrize("given", [{}, {"num_labels": 3}, {"id2label": {"0": "yes", "1": "no"}}], ids=str)
+def test_transformers_knows_the_labels_of_what_we_saved(given: dict[str, Any], tmp_path: Path) -> None:
+    """The risk: one of the two maps written without the other, of which transformers makes none."""
+    transformers = pytest.importorskip("transformers")
+    config = Wav2Vec2Config.from_dict({"model_type": "wav2vec2", **given})
+    config.save_pretrained(tmp_path)
+    theirs = transformers.AutoConfig.from_pretrained(tmp_path)
+    assert (theirs.id2label, theirs.label2id) == (config.id2label, config.label2id)
+    assert config.label2id == {label: number for number, label in (config.id2label or {}).items()}
+    assert Wav2Vec2Config.from_pretrained(tmp_path) == config
+
+
+def test_what_a_config_json_says_can_be_read_and_tells_configs_apart() -> None:
+    """The risk: code that reads a training setting failing on ours; two configs taken for one; a config that cannot
+    be copied or be a key, or that answers to any name."""
+    content = {"model_type": "wav2vec2", "mask_time_prob": 0.5, "bos_token_id": 1, "architectures": ["Wav2Vec2ForCTC"]}
+    config = Wav2Vec2Config.from_dict(content)
+    assert (config.mask_time_prob, config.bos_token_id, config.architectures) == (0.5, 1, ["Wav2Vec2ForCTC"])  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="Wav2Vec2Config has no 'layerdrop'"):
+        _ = config.layerdrop  # type: ignore[attr-defined]
+    assert getattr(config, "layerdrop", None) is None
+    for again in (copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert again == config and hash(again) == hash(config)
+    assert config != Wav2Vec2Config.from_dict(content | {"mask_time_prob": 0.05})
+    assert config.said("mask_time_prob", 0.0) == 0.5 and config.said("layerdrop", 0.25) == 0.25
+    with pytest.raises(ValueError, match="mask_time_prob must be a number, not None"):
+        Wav2Vec2Config.from_dict(content | {"mask_time_prob": None}).said("mask_time_prob", 0.05)
+
+
+def test_labels_without_names_can_be_of_another_number() -> None:
+    """The risk: `replace(config, num_labels=5)`, refused for the names that nobody gave."""
+    assert replace(Wav2Vec2Config(), num_labels=3).id2label == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
+    with pytest.raises(ValueError, match="num_labels is 3, but id2label has 1"):
+        replace(Wav2Vec2Config(id2label={0: "yes"}), num_labels=3)
+
+
+@pytest.mark.parametrize("add_adapter", [False, True])
+@pytest.mark.parametrize("family", FAMILIES, ids=FAMILIES.values())
+def test_samples_per_logit_are_those_of_transformers(family: type[ModelConfig], add_adapter: bool) -> None:
+    """The risk: word times that are off by a factor."""
+    transformers = pytest.importorskip("transformers")
+    ours = family(add_adapter=add_adapter)
+    assert (
+        ours.inputs_to_logits_ratio
+        == getattr(transformers, FAMILIES[family])(add_adapter=add_adapter).inputs_to_logits_ratio
+    )
+    if not add_adapter:
+        assert ours.inputs_to_logits_ratio == 320
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=FAMILIES.values())
+def test_a_config_without_a_padding_token_is_one(family: type[ModelConfig], tmp_path: Path) -> None:
+    """The risk: an encoder or a classifier refused for the blank that it never uses."""
+    transformers = pytest.importorskip("transformers")
+    getattr(transformers, FAMILIES[family])(pad_token_id=None).save_pretrained(tmp_path)
+    config = family.from_pretrained(tmp_path)
+    assert config.pad_token_id is None
+    config.save_pretrained(tmp_path)
+    assert getattr(transformers, FAMILIES[family]).from_pretrained(tmp_path).pad_token_id is None
+
+
+def test_keywords_override_a_config(tmp_path: Path) -> None:
+    """The risk: a setting of one line in code that needs a file to be edited; a typing error that changes nothing."""
+    content = {"model_type": "wav2vec2", "layerdrop": 0.1, "id2label": {"0": "yes"}, "label2id": {"yes": 0}}
+    Wav2Vec2Config.from_dict(content).save_pretrained(tmp_path)
+    changes = {"output_hidden_states": True, "layerdrop": 0.2, "conv_bias": True, "tdnn_dim": (1, 2, 3, 4, 5)}
+    config = Wav2Vec2Config.from_pretrained(tmp_path, local_files_only=True, **changes)
+    assert {name: getattr(config, name) for name in changes} == changes
+    assert config.label2id == {"yes": 0}
+    labels: dict[str, Any] = {"num_labels": 2, "id2label": {0: "a", 1: "b"}, "label2id": {"a": 0, "b": 1}}
+    assert Wav2Vec2Config.from_pretrained(tmp_path, **labels).label2id == labels["label2id"]
+    with pytest.raises(TypeError, match=r"takes no hidden_sise; did you mean hidden_size\?"):
+        Wav2Vec2Config.from_pretrained(tmp_path, hidden_sise=3)
+    with pytest.raises(CheckpointError, match="hidden_act is 'swash'"):
+        Wav2Vec2Config.from_pretrained(tmp_path, hidden_act="swash")
 
 
 def test_what_we_do_not_know_is_kept(tmp_path: Path) -> None:

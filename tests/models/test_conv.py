@@ -1,11 +1,14 @@
 """The prepared convolution against its plain twin, and both against torch's on each recording alone."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models.conv import FrameConv
+from pipeline.models.conv import FrameConv, exact
 from pipeline.models.linear import ACTIVATIONS
 from pipeline.models.segments import Packed, Window
 
@@ -51,6 +54,31 @@ def test_half_precision_runs_where_onednn_does_not_help() -> None:
         expected = conv(x).data
         conv.prepare("fp16")
         torch.testing.assert_close(conv(x).data.float(), expected, atol=5e-3, rtol=0)
+
+
+def test_a_cpu_without_bf16_convolves_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The risk: bf16 emulated, ten times as slow, or refused by oneDNN."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    conv = FrameConv((16, 16), Window(3, left=1, right=1))
+    x = Packed.of([torch.randn(5, 16)])
+    with torch.inference_mode():
+        expected = conv(x).data
+        conv.prepare("bf16")
+        torch.testing.assert_close(conv(x).data, expected, atol=1e-5, rtol=0)
+
+
+def test_fp32_on_a_gpu_is_not_tf32_and_other_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The risk: fp32 with errors of 1e-3 on GPUs alone, or a caller's own settings lost. (No GPU is asked here.)"""
+    cudnn: Any = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "deterministic", True)
+    monkeypatch.setattr(cudnn, "allow_tf32", True)
+    weights: Any = [SimpleNamespace(is_cuda=True, dtype=dtype) for dtype in (torch.float32, torch.float16)]
+    with exact(weights[0]):
+        assert (cudnn.allow_tf32, cudnn.enabled, cudnn.deterministic) == (False, True, True)
+    assert cudnn.allow_tf32 and cudnn.deterministic
+    for weight in (weights[1], torch.ones(1)):
+        with exact(weight):
+            assert cudnn.allow_tf32
 
 
 def test_a_prepared_convolution_keeps_one_copy_of_its_weight() -> None:

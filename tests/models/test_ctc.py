@@ -1,5 +1,8 @@
 """The CTC head's loss, gradients and padded face against transformers, and what it refuses."""
 
+import copy
+import pickle
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -8,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
+from pipeline.models.auto import AutoModelForAudioClassification, AutoModelForCTC
+from pipeline.models.bert import Wav2Vec2BertConfig
+from pipeline.models.conformer import Wav2Vec2ConformerConfig
 from pipeline.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2ForCTC
-from tests.models.oracle import GROUP, LAYER, SECOND, TOLERANCE, audio, oracle_model, saved
+from tests.models.oracle import GROUP, LAYER, SECOND, SMALL, TOLERANCE, audio, oracle_model, saved
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +82,45 @@ def test_states_and_attentions_are_those_of_transformers(layer_model: Any) -> No
     assert ours(values).to_tuple()[0].shape == got.logits.shape
 
 
+def test_arguments_are_in_the_order_of_transformers_and_have_its_names(layer_model: Any) -> None:
+    """The risk: a label taken for a flag, with no loss and no word; a Trainer that drops a column it cannot name."""
+    oracle, ours = layer_model
+    values, mask, labels = audio(1, 5000), torch.ones(1, 5000), torch.tensor([[4]])
+    with torch.inference_mode():
+        assert float(ours(values, mask, labels).loss) == pytest.approx(float(oracle(values, mask, labels).loss), 1e-4)
+        found = ours(values, mask, return_dict=False, output_attentions=True)
+    assert isinstance(found, tuple) and [type(part) for part in found] == [torch.Tensor, tuple]
+    with pytest.raises(TypeError):
+        ours(values, mask, labels, True)
+    for model_class in (*AutoModelForCTC.classes, *AutoModelForAudioClassification.classes):
+        theirs = list(signature(getattr(pytest.importorskip("transformers"), model_class.__name__).forward).parameters)
+        names = list(signature(model_class.forward).parameters)
+        assert names[:4] == ["self", theirs[1], "attention_mask", "labels"]
+
+
+@pytest.mark.parametrize("activation", ["gelu", "quick_gelu", "linear", "gelu_new"])
+def test_models_can_be_sent_to_another_process(activation: str) -> None:
+    """The risk: a model that keeps a function which has no name, and a cluster that cannot send it."""
+    small = {name: value for name, value in SMALL.items() if name != "apply_spec_augment"} | {"hidden_act": activation}
+    for made in (
+        Wav2Vec2ForCTC(Wav2Vec2Config(**small)),
+        AutoModelForCTC.from_config(Wav2Vec2BertConfig(**small)),
+        AutoModelForCTC.from_config(Wav2Vec2ConformerConfig(**small)),
+    ):
+        again = pickle.loads(pickle.dumps(made))
+        assert all(map(torch.equal, again.parameters(), made.parameters()))
+
+
+def test_a_frozen_model_has_gradients_of_its_input(layer_model: Any) -> None:
+    """The risk: explanations and adversaries of a model, for which only the input is learned, cut off silently."""
+    oracle, ours = layer_model
+    gradients = []
+    for model in (oracle, copy.deepcopy(ours).requires_grad_(False)):
+        values = audio(1, 2 * SECOND).requires_grad_(True)
+        gradients.append(torch.autograd.grad(model(values).logits.square().sum(), values)[0])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-4 * float(gradients[0].abs().max()))
+
+
 def test_attentions_of_a_padded_batch_are_zero_where_there_is_nothing(layer_model: Any) -> None:
     _, ours = layer_model
     mask = torch.ones(2, 5000)
@@ -113,6 +158,12 @@ def test_ten_steps_of_training_lower_the_loss(tmp_path: Any) -> None:
 def test_arguments_that_mean_nothing_are_refused(layer_model: Any, call: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         layer_model[1](audio(1, 4000), **call)
+
+
+def test_a_model_without_a_blank_has_no_ctc_head() -> None:
+    """The risk: a config that is good for encoders and classifiers, and an error from inside the loss."""
+    with pytest.raises(UsageError, match="pad_token_id None is not in a vocabulary of 32"):
+        Wav2Vec2ForCTC(Wav2Vec2Config(pad_token_id=None))
 
 
 def test_a_blank_outside_the_vocabulary_is_refused() -> None:

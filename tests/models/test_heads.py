@@ -3,6 +3,7 @@
 It does not know trained weights: what a head says is not judged here, only that both say the same.
 """
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.models import bert, conformer, heads, wav2vec2
 from pipeline.models.backbone import Trace
 from pipeline.models.checkpoint import CheckpointError
 from pipeline.models.config import ConvConfig
+from pipeline.models.mixture import Mixing
 from pipeline.models.precision import prepare
 from pipeline.models.segments import Packed
 from pipeline.models.wav2vec2 import Wav2Vec2ForCTC
@@ -181,6 +183,25 @@ def test_a_mixture_of_layers_is_the_one_of_training(family: str, tmp_path: Path)
     assert got.hidden_states is None
     is_post_norm = family in ("group", "bert")
     assert is_post_norm == (float((theirs - expected).abs().max()) < TOLERANCE), "transformers 5 differs, or does not"
+
+
+def test_a_mixture_is_added_up_and_its_layers_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The risk: 3 GB of hidden states for ten minutes in a large model."""
+    _, ours = pair("stable", "ForXVector", tmp_path, use_weighted_layer_sum=True, num_hidden_layers=6)
+    alive: list[weakref.ref[Packed]] = []
+    most, state = 0, Mixing.state
+
+    def watched(self: Mixing, x: Packed) -> None:
+        nonlocal most
+        alive.append(weakref.ref(x))
+        state(self, x)
+        most = max(most, sum(one() is not None for one in alive))
+
+    monkeypatch.setattr(Mixing, "state", watched)
+    with torch.inference_mode():
+        ours(recordings(ours, 30))
+    assert len(alive) == 7
+    assert most <= 2
 
 
 @pytest.mark.parametrize("kind", ["ForAudioFrameClassification", "ForXVector"])

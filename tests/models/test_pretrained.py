@@ -4,9 +4,12 @@ It does not judge how any family or head computes: their own tests do.
 """
 
 import json
+import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,28 +23,15 @@ from torch import Tensor, nn
 import pipeline.models
 from pipeline.errors import UsageError
 from pipeline.models import AutoConfig, AutoModel, AutoModelForCTC, Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2Model, auto
-from pipeline.models.checkpoint import CheckpointError
+from pipeline.models.locate import adapter_file
 from pipeline.models.pretrained import Pretrained
-from tests.models.oracle import GROUP, LAYER, SMALL, TOLERANCE, audio, oracle_model, saved
+from pipeline.models.segments import Packed
+from pipeline.models.weight_files import CheckpointError
+from pipeline.models.windows import Windows, windowed_logits
+from tests.models.every_class import CLASSES, CONFIGS, KINDS, inputs_of
+from tests.models.oracle import GROUP, TOLERANCE, audio, oracle_model, saved
 
-HEADS = {
-    **{"num_labels": 3, "classifier_proj_size": 7, "xvector_output_dim": 6, "tdnn_dim": [8, 8, 8, 8, 12]},
-    **{"num_codevectors_per_group": 6, "codevector_dim": 8, "proj_codevector_dim": 10},
-}
-CONFIGS = {
-    "wav2vec2": LAYER | HEADS,
-    "wav2vec2-conformer": LAYER | HEADS | {"conv_depthwise_kernel_size": 5},
-    "wav2vec2-bert": SMALL | HEADS | {"feature_projection_input_dim": 160},
-}
-CLASSES: list[type[Pretrained]] = [model for kind in auto.AUTOS for model in kind.classes]
-KINDS = {model: kind for kind in auto.AUTOS for model in kind.classes}
 PREFIXES = {"wav2vec2": "wav2vec2.", "wav2vec2-conformer": "wav2vec2_conformer.", "wav2vec2-bert": "wav2vec2_bert."}
-
-
-def inputs_of(model: type[Pretrained]) -> Tensor:
-    if model.config_class.model_type == "wav2vec2-bert":
-        return torch.randn((1, 60, 160), generator=torch.Generator().manual_seed(1))
-    return audio(1, 20_000)
 
 
 def oracle_of(model: type[Pretrained]) -> nn.Module:
@@ -228,9 +218,11 @@ def test_a_precision_in_every_spelling(options: dict[str, Any], precision: str, 
     tolerance = {"fp32": 1e-5, "fp16": 0.01, "bf16": 0.05, "int8": 0.15}[precision]
     model, inputs = Wav2Vec2ForCTC.from_pretrained(checkpoint, **options), audio(1, 16_000)
     assert (model.precision, model.backbone.precision) == (precision, precision)
-    assert model.prepared == (None if precision == "fp32" else precision)
+    assert model.prepared is None
     expected = first(Wav2Vec2ForCTC.from_pretrained(checkpoint), inputs)
     logits = first(model, inputs)
+    assert model.prepared == model.backbone.prepared == (None if precision == "fp32" else precision)
+    assert model.precision == precision
     assert logits.dtype == torch.float32
     assert (logits - expected).square().mean().sqrt() < tolerance * expected.std()
     assert (precision == "fp32") == torch.equal(logits, expected)
@@ -283,6 +275,17 @@ def test_a_gpu_that_is_not_there_is_named(device_map: Any, checkpoint: Path) -> 
         ({"dtype": torch.float64}, "dtype torch.float64 is not supported"),
         ({"dtype": torch.int8}, "dtype torch.int8 is not supported"),
         ({"quantization_config": {"load_in_4bit": True}}, "load_in_4bit is not supported"),
+        (
+            {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+            "'gptq'.* is not supported; one that says load_in_8",
+        ),
+        (
+            {"quantization_config": SimpleNamespace(weights="int4")},
+            "int4.* is not supported; one that says load_in_8bit",
+        ),
+        ({"quantization_config": {}}, "is not supported; one that says load_in_8bit is"),
+        ({"trust_remote_code": True}, "trust_remote_code is not supported"),
+        ({"hidden_act": "swash"}, "hidden_act is 'swash'"),
         ({"attn_implementation": "flash_attention_9"}, "flash_attention_9.*available.*sdpa"),
         ({"ignore_mismatched_sizes": True}, "ignore_mismatched_sizes would leave weights at random"),
         ({"target_lang": "fra"}, "has no language adapters"),
@@ -305,7 +308,8 @@ def test_a_language_asked_of_a_model_that_takes_none_is_refused(checkpoint: Path
     ("name", "told"),
     [
         ("device_mop", "takes no device_mop; did you mean device_map?"),
-        ("cache_dir", "takes no cache_dir; known: dtype"),
+        ("vocab_sise", "takes no vocab_sise; did you mean vocab_size?"),
+        ("xyz", "takes no xyz; known: dtype"),
     ],
 )
 def test_an_unknown_option_is_a_type_error_that_names_it(name: str, told: str, checkpoint: Path) -> None:
@@ -333,8 +337,52 @@ def test_a_config_can_be_given(checkpoint: Path) -> None:
     config = replace(AutoConfig.from_pretrained(checkpoint), ctc_loss_reduction="mean")
     for kind in (Wav2Vec2ForCTC, AutoModelForCTC):
         assert kind.from_pretrained(checkpoint, config=config).config.ctc_loss_reduction == "mean"
-    with pytest.raises(TypeError, match="config must be a Wav2Vec2Config, not a dict"):
-        Wav2Vec2ForCTC.from_pretrained(checkpoint, config={"hidden_size": 3})  # type: ignore[arg-type]
+    told = "config must be a pipeline.models.wav2vec2.Wav2Vec2Config, not a builtins.dict"
+    with pytest.raises(TypeError, match=re.escape(told)):
+        Wav2Vec2ForCTC.from_pretrained(checkpoint, config={"hidden_size": 3})
+
+
+def test_a_config_of_transformers_can_be_given(checkpoint: Path) -> None:
+    """The risk: one import changed and the other not."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Wav2Vec2Config.from_pretrained(checkpoint, ctc_loss_reduction="mean")
+    for kind in (Wav2Vec2ForCTC, AutoModelForCTC):
+        model = kind.from_pretrained(checkpoint, config=config)
+        assert isinstance(model.config, Wav2Vec2Config) and model.config.ctc_loss_reduction == "mean"
+
+
+def test_keywords_override_the_config_and_those_without_a_meaning_here_are_taken(checkpoint: Path) -> None:
+    """The risk: a line of code for these models that stops at an option which changes nothing."""
+    options: dict[str, Any] = {"low_cpu_mem_usage": True, "use_safetensors": True, "trust_remote_code": False}
+    options |= {"revision": "main", "cache_dir": "/none", "token": None, "local_files_only": True}
+    for kind in (Wav2Vec2ForCTC, AutoModelForCTC):
+        model = kind.from_pretrained(checkpoint, ctc_loss_reduction="mean", output_hidden_states=True, **options)
+        assert model.config.ctc_loss_reduction == model.backbone.config.ctc_loss_reduction == "mean"
+        assert len(model(audio(1, 8000)).hidden_states) == GROUP["num_hidden_layers"] + 1
+    config = AutoConfig.from_pretrained(checkpoint, output_attentions=True, **options)
+    assert config.output_attentions  # type: ignore[attr-defined]
+    with pytest.raises(CheckpointError, match=r"lm_head\.weight has shape \(11, 32\), the config asks for \(12, 32\)"):
+        Wav2Vec2ForCTC.from_pretrained(checkpoint, vocab_size=12)
+
+
+def test_what_is_asked_of_the_hub_reaches_it(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The risk: the newest version of a model where a fixed one was asked for."""
+    asked = []
+
+    def download(name: str, allow_patterns: list[str], **options: Any) -> str:
+        asked.append((name, options))
+        return str(checkpoint)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    hub = {"revision": "v1", "cache_dir": "/cache", "token": "secret", "local_files_only": True}
+    model = AutoModelForCTC.from_pretrained("some/model", **hub)
+    AutoConfig.from_pretrained("some/model", **hub)
+    assert len(asked) >= 3 and all(one == ("some/model", hub) for one in asked)
+    assert b"secret" not in pickle.dumps(model) and model.hub["revision"] == "v1"
+    monkeypatch.setattr("pipeline.models.locate._files_on_hub", lambda name, hub: ["adapter.deu.bin"])
+    with pytest.raises(UsageError, match="no adapter for language 'fra'; there are 1: deu"):
+        adapter_file("some/model", "fra", model.hub)
+    assert asked[-1][1]["revision"] == "v1"
 
 
 def test_a_config_that_a_head_cannot_be_built_on_is_named(tmp_path: Path) -> None:
@@ -354,7 +402,9 @@ def test_halves_are_prepared_so_that_norms_and_sums_stay_in_fp32(checkpoint: Pat
     inputs = audio(1, 16_000)
     for ask in (lambda m: m.bfloat16(), lambda m: m.to(torch.bfloat16), lambda m: m.to("cpu", torch.bfloat16)):
         model = ask(Wav2Vec2ForCTC.from_pretrained(checkpoint))
-        assert model.prepared == "bf16"
+        assert (model.planned, model.prepared, model.dtype) == ("bf16", None, torch.bfloat16)
+        first(model, inputs)
+        assert (model.planned, model.prepared, model.dtype) == (None, "bf16", torch.bfloat16)
         assert model.backbone.encoder.layer_norm.weight.dtype == torch.float32
         expected = first(Wav2Vec2ForCTC.from_pretrained(checkpoint, dtype="bfloat16"), inputs)
         assert torch.equal(first(model, inputs), expected)
@@ -362,18 +412,67 @@ def test_halves_are_prepared_so_that_norms_and_sums_stay_in_fp32(checkpoint: Pat
     assert Wav2Vec2ForCTC.from_pretrained(checkpoint).float().cpu().to("cpu").prepared is None
     with pytest.raises(UsageError, match=r"float64 is not supported"):
         Wav2Vec2ForCTC.from_pretrained(checkpoint).double()
+    assert Wav2Vec2ForCTC.from_pretrained(checkpoint).half().float().planned is None
+    assert Wav2Vec2ForCTC.from_pretrained(checkpoint).type(torch.float16).planned == "fp16"
+    with pytest.raises(UsageError, match="the model is for int8 already"):
+        Wav2Vec2ForCTC.from_pretrained(checkpoint, load_in_8bit=True).half()
+
+
+def test_a_half_that_was_not_yet_called_can_be_moved_and_saved(checkpoint: Path, tmp_path: Path) -> None:
+    """The risk: `from_pretrained(dtype).to(device)`, the commonest line of all, refused, or a half that is none after
+    it."""
+    for load in (
+        lambda: Wav2Vec2ForCTC.from_pretrained(checkpoint, torch_dtype=torch.float16),
+        lambda: Wav2Vec2ForCTC.from_pretrained(checkpoint).half(),
+    ):
+        moved = load().to("meta")
+        assert (moved.device.type, moved.planned) == ("meta", "fp16")
+    model = Wav2Vec2ForCTC.from_pretrained(checkpoint, dtype="bfloat16")
+    assert isinstance(pickle.loads(pickle.dumps(model)), Wav2Vec2ForCTC)
+    model.save_pretrained(tmp_path)
+    inputs = audio(1, 16_000)
+    expected = first(Wav2Vec2ForCTC.from_pretrained(checkpoint), inputs)
+    assert torch.allclose(first(Wav2Vec2ForCTC.from_pretrained(tmp_path), inputs), expected, atol=1e-5)
+
+
+def test_every_way_into_a_model_prepares_it_once(checkpoint: Path) -> None:
+    """The risk: fp32 where eight bits were asked for, on the way that nobody tried; weights that were made within
+    `inference_mode` and cannot be used outside; threads that prepare one model at the same time."""
+    inputs = audio(1, 16_000)
+    expected = first(Wav2Vec2ForCTC.from_pretrained(checkpoint, load_in_8bit=True), inputs)
+    ways: list[Callable[[Wav2Vec2ForCTC], Tensor]] = [
+        lambda model: model(inputs).logits[0],
+        lambda model: model.forward(inputs).logits[0],
+        lambda model: model.logits(Packed.of([inputs[0]])).data,
+        lambda model: torch.cat(list(windowed_logits(model, inputs[0], Windows(1000, 10)))),
+    ]
+    for way in ways:
+        model = Wav2Vec2ForCTC.from_pretrained(checkpoint, load_in_8bit=True)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            way(model)
+        assert (model.prepared, model.backbone.prepared, model.planned) == ("int8", "int8", None)
+        assert torch.allclose(way(model), expected[0], atol=1e-5)
+    model = Wav2Vec2ForCTC.from_pretrained(checkpoint, load_in_8bit=True)
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: first(model, inputs), range(8)))
+    assert all(torch.equal(answer, expected) for answer in answers)
 
 
 def test_a_prepared_model_stays_where_and_what_it_is(checkpoint: Path, tmp_path: Path) -> None:
     """The risk: packed weights that stay behind; rounded weights saved as if they were the model's."""
     model = Wav2Vec2ForCTC.from_pretrained(checkpoint, dtype="bfloat16")
+    first(model, audio(1, 8000))
     assert model.to("cpu").eval().bfloat16() is model
     with pytest.raises(UsageError, match="prepared for bf16 cannot move"):
         model.to("meta")
-    with pytest.raises(UsageError, match="prepared for bf16 already"):
+    with pytest.raises(UsageError, match="the model is for bf16 already"):
         model.float()
     with pytest.raises(UsageError, match=r"prepared for bf16 cannot be saved.*fp32"):
         model.save_pretrained(tmp_path / "never")
+    plain = Wav2Vec2ForCTC.from_pretrained(checkpoint)
+    assert model.num_parameters() == plain.num_parameters() == sum(x.numel() for x in plain.parameters())
+    with pytest.raises(UsageError, match="safe_serialization=False is not supported"):
+        plain.save_pretrained(tmp_path / "never", safe_serialization=False)
     assert not (tmp_path / "never").exists()
 
 
@@ -401,6 +500,20 @@ def test_a_positional_tap_of_zeros_survives_saving(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     oracle = transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path).eval()
     assert (first(oracle, audio(1, 8000)) - first(model, audio(1, 8000))).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "wav2vec2-bert"])
+def test_transformers_misses_nothing_in_a_model_that_was_made_in_code(family: str, tmp_path: Path) -> None:
+    """The risk: a weight of random values in transformers, for a training setting that nobody chose."""
+    transformers = pytest.importorskip("transformers")
+    made: list[type[Pretrained]] = [one for one in CLASSES if one.config_class.model_type == family]
+    for model in made:
+        config = model.config_class.from_dict(CONFIGS[family] | {"model_type": family})
+        model(config).save_pretrained(tmp_path / model.__name__, safe_serialization=True)
+        _, told = getattr(transformers, model.__name__).from_pretrained(
+            tmp_path / model.__name__, output_loading_info=True
+        )
+        assert not any(told.values()), model
 
 
 # The names that everything else imports.

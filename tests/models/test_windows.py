@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.models import windows as module
-from pipeline.models.backbone import Embedder
+from pipeline.models.adapters import Spoken
+from pipeline.models.backbone import Embedder, Trace
 from pipeline.models.bert import Wav2Vec2BertConfig, Wav2Vec2BertForCTC
 from pipeline.models.config import ModelConfig
 from pipeline.models.conformer import Wav2Vec2ConformerConfig, Wav2Vec2ConformerForCTC
@@ -130,21 +131,27 @@ class Counting:
         self.seen: list[int] = []
         self.backbone = self
 
-    def embedder(self, recording: Tensor) -> Embedder:
+    def ready(self) -> None:
+        pass
+
+    def spoken(self, languages: str | None) -> Spoken:
+        return Spoken(languages)
+
+    def embedder(self, recording: Packed) -> Embedder:
         def rows(start: int, stop: int) -> Tensor:
             self.asked.append((start, stop))
             return torch.arange(start, stop).unsqueeze(1)
 
         return Embedder(self.num_rows, rows)
 
-    def transform(self, x: Packed) -> Packed:
+    def transform(self, x: Packed, trace: Trace) -> Packed:
         self.seen.append(len(x.data))
         return x
 
     def finish(self, x: Packed) -> Packed:
         return x
 
-    def classify(self, x: Packed) -> Packed:
+    def classify(self, x: Packed, spoken: Spoken) -> Packed:
         return x
 
 
@@ -157,14 +164,14 @@ def test_three_hours_are_embedded_once_and_never_seen_at_once(
     num_rows = 540_000 if piece > 10 else 9_000
     model: Any = Counting(num_rows)
     held = 0
-    reel = module._Reel(model.embedder(torch.empty(0)))
+    reel = module._Reel(model.embedder(None))
     for span in spans(num_rows, Windows(3_000, 250)):
         reel.rows(span.start, span.stop)
         assert reel._held is not None
         held = max(held, len(reel._held))
     assert held <= 3_000 + piece
     model.asked.clear()
-    joined = torch.cat(list(windowed_logits(model, torch.empty(0), Windows(3_000, 250, at_once))))
+    joined = torch.cat(list(windowed_logits(model, torch.empty(1), Windows(3_000, 250, at_once))))
     assert torch.equal(joined[:, 0], torch.arange(num_rows))
     assert max(model.seen) == 3_000 * at_once
     assert model.asked[0][0] == 0

@@ -16,11 +16,11 @@ from pipeline.models.bert import Wav2Vec2BertConfig, Wav2Vec2BertForCTC
 from pipeline.models.segments import Packed
 from pipeline.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2ForCTC
 from pipeline.text.features import FeatureExtractor
-from tests.models.oracle import GROUP, SMALL
+from tests.models.oracle import LAYER, SMALL
 
 
 def samples_model() -> Wav2Vec2ForCTC:
-    known = {name: value for name, value in GROUP.items() if name != "apply_spec_augment"}
+    known = {name: value for name, value in LAYER.items() if name != "apply_spec_augment"}
     return Wav2Vec2ForCTC(Wav2Vec2Config(**known))
 
 
@@ -31,7 +31,7 @@ def mel_model(size: int = 160) -> Wav2Vec2BertForCTC:
 
 @pytest.mark.parametrize("do_normalize", [True, False])
 @pytest.mark.parametrize("layout", ["preprocessor", "processor"])
-def test_settings_are_read_from_either_file_and_normalising_is_left_to_the_model(
+def test_settings_are_read_from_either_file_and_the_model_is_told_to_normalise_by_what_it_is_given(
     tmp_path: Path, layout: str, do_normalize: bool
 ) -> None:
     oracle = Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=True)
@@ -42,11 +42,17 @@ def test_settings_are_read_from_either_file_and_normalising_is_left_to_the_model
         Wav2Vec2Processor(oracle, Wav2Vec2CTCTokenizer(str(tmp_path / "vocab.json"))).save_pretrained(tmp_path)
     assert (tmp_path / "preprocessor_config.json").exists() == (layout == "preprocessor")
     ours, model = FeatureExtractor.from_pretrained(tmp_path), samples_model()
-    framing = ours.fit(model)
-    assert model.backbone.normalise == do_normalize
+    framing = ours.framing(model)
     assert (framing.samples_per_frame, framing.min_samples, framing.num_frames(16_000)) == (320, 400, 49)
-    audio = Packed.of([torch.ones(500)])
-    assert ours(audio) is audio
+    recording = 5 * torch.randn(4000, generator=torch.Generator().manual_seed(0)) + 1
+    expected = oracle(recording.numpy(), sampling_rate=16_000, return_tensors="pt").input_values
+    with torch.inference_mode():
+        logits = model.logits(ours(Packed.of([recording]))).data
+        difference = logits - model(expected).logits[0]
+        assert float(difference.abs().max()) < 1e-4
+        # The model itself is as it was: what its own caller normalises, or does not, is not normalised again.
+        plain = model.logits(Packed.of([recording])).data
+    assert torch.allclose(plain, logits, atol=1e-4) == (not do_normalize)
 
 
 @pytest.mark.parametrize(("bins", "stride"), [(80, 2), (20, 3)])
@@ -54,7 +60,7 @@ def test_mel_features_are_as_wide_and_as_many_as_those_of_transformers(tmp_path:
     oracle = SeamlessM4TFeatureExtractor(feature_size=bins, num_mel_bins=bins, stride=stride)
     oracle.save_pretrained(tmp_path)
     ours = FeatureExtractor.from_pretrained(tmp_path)
-    framing = ours.fit(mel_model(bins * stride))
+    framing = ours.framing(mel_model(bins * stride))
     audio = torch.randn(16_000, generator=torch.Generator().manual_seed(0))
     expected = oracle(audio.numpy(), sampling_rate=16_000, return_tensors="pt")
     features = ours(Packed.of([audio])).data
@@ -80,7 +86,7 @@ def test_features_that_are_not_what_the_model_hears_are_refused(
 ) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
     with pytest.raises(UsageError, match=message):
-        FeatureExtractor.from_pretrained(tmp_path).fit(model)
+        FeatureExtractor.from_pretrained(tmp_path).framing(model)
 
 
 @pytest.mark.parametrize(
