@@ -17,13 +17,14 @@ import numpy.typing as npt
 from pipeline.compiled import one_at_a_time
 from pipeline.decode import work as rows
 from pipeline.decode.alphabet import WORD_START, Alphabet
+from pipeline.decode.collect import collect
 from pipeline.decode.hypotheses import Beam, BeamChar, BeamWord, Decoded, WordModel
 from pipeline.decode.kernel import finish, run
 from pipeline.decode.lexicon import ROOT, Lexicon, child_table
 from pipeline.decode.likely import SparseEmissions, likely_labels, top_k
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
 from pipeline.decode.readout import Found, read_out
-from pipeline.decode.work import NONE, Given, Hot, Settings, Weights, grown, new_work
+from pipeline.decode.work import NONE, Given, Hot, Settings, Weights, grown, new_work, refill_tables
 from pipeline.errors import RecordingError, UsageError
 from pipeline.lm import lookup
 from pipeline.lm.tables import Tables
@@ -154,10 +155,13 @@ class BeamSearch:
         return Hot(keys, nodes, np.array(shortest, np.int32), np.array(is_word, np.uint8)), hotwords.weight
 
 
+COLLECT_FROM = 1 << 16  # rows of a search; an hour of clear speech has some 10,000 words and 60,000 labels
+
+
 class Stream:
     """One search in progress: its hypotheses, unfinished words and last labels carry on from chunk to chunk.
 
-    The texts that were tried stay in memory until `restart`.
+    Memory grows with what its hypotheses say, not with all that was tried.
     """
 
     def __init__(
@@ -236,6 +240,10 @@ class Stream:
         return Decoded(self._beams(found), bool(work.counts[rows.NARROWED]))
 
     def _grow(self, num_labels: int) -> None:
+        """Room for another frame: what nobody says any more is forgotten first, if that may be much."""
+        if self._work.counts[[rows.TEXTS, rows.NODES, rows.WORDS, rows.CHARS]].max() >= COLLECT_FROM:
+            collect(self._work, self._given)
+            refill_tables(self._work)
         self._work = grown(self._work, self._given.settings, num_labels)
 
     def _beams(self, found: Found) -> list[Beam]:
@@ -285,5 +293,6 @@ def warm_up(search: BeamSearch | None = None) -> float:
             stream.feed(np.full((2, num_labels), -math.log(num_labels), dtype))
             stream.result()
         stream.feed(top_k(np.zeros((1, num_labels)), 1))
+        collect(stream._work, stream._given)
         stream._grow(1 << 13)
     return time.perf_counter() - began

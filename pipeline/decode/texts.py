@@ -106,13 +106,20 @@ def extend(work: Work, given: Given, text: Row, word: Row, hot: Row) -> Row:
     if given.settings.num_models:
         new.raw += word_score(work, given, text, word, row, False)
     new.score = new.raw + given.settings.hot_weight * new.num_hot
-    new.history, at = 0, row
-    for _ in range(given.settings.history):
-        if at == 0:
-            break
-        new.history = mix(new.history, work.texts[at].word)
-        at = work.texts[at].parent
+    new.history = history_of(work, given, row)
     return row
+
+
+@inner
+def history_of(work: Work, given: Given, text: Row) -> Row:
+    """A hash of as many of its last words as still matter."""
+    history = np.int64(0)
+    for _ in range(given.settings.history):
+        if text == 0:
+            break
+        history = mix(history, work.texts[text].word)
+        text = work.texts[text].parent
+    return history
 
 
 @inner

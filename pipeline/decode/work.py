@@ -220,6 +220,13 @@ def grown(work: Work, settings: Settings, num_labels: int) -> Work:
     return work
 
 
+def refill_tables(work: Work) -> None:
+    """After rows have got new numbers."""
+    work.counts[EPOCH] += 1  # what the tables hold is void
+    _enter_texts(work)
+    _enter_nodes(work)
+
+
 def _power(needed: int) -> int:
     """The power of two above."""
     return 1 << int(needed).bit_length()

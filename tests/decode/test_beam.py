@@ -290,7 +290,7 @@ def test_a_state_of_something_else_is_refused(models: dict[str, LanguageModel], 
 
 WARMED_UP = """
 import numpy as np
-from pipeline.decode import kernel, likely, readout, work
+from pipeline.decode import collect, kernel, likely, readout, work
 from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.beam import BeamSearch, warm_up
 from pipeline.decode.hypotheses import WordModel
@@ -301,7 +301,7 @@ import sys
 
 warm_up()
 compiled = [kernel.run, kernel.finish, readout.read_out, likely._sparse, likely._first_bad, likely._thinned]
-compiled += [likely._first_bad_of_sparse, work._rows_needed, work._enter_texts, work._enter_nodes]
+compiled += [likely._first_bad_of_sparse, work._rows_needed, work._enter_texts, work._enter_nodes, collect.collect]
 before = [len(function.signatures) for function in compiled]
 assert all(before), before
 models = [WordModel(LanguageModel.open(path)) for path in sys.argv[1:]]
