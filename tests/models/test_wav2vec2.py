@@ -33,6 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "group_other_activations": GROUP | {"hidden_act": "swish", "feat_extract_activation": "gelu_fast"},
     "group_large_eps": GROUP | {"layer_norm_eps": 0.3},
     "layer_large_eps": LAYER | {"layer_norm_eps": 0.3},
+    "phonemes": LAYER | {"vocab_size": 392, "pad_token_id": 0},
     "position_groups_are_channels": GROUP | {"num_conv_pos_embedding_groups": 32},
 }
 
