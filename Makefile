@@ -17,14 +17,15 @@ demo: .venv/installed ## set up, then transcribe the bundled sample corpus and s
 	@$(BIN)/python -c "import kenlm" 2>/dev/null || \
 		echo "Not installed: kenlm, which this demo does not need; 'make decoders' builds it with a C++ compiler."
 
-test: .venv/installed-dev ## set up, then run the tests, about six minutes
+test: .venv/installed-dev ## set up, then run the tests, about eleven minutes
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: .venv/installed-dev ## the tests that take longer still
 	$(BIN)/python -m pytest -m slow
 
-bench: .venv/installed decoders ## a whole run of 2,000 recordings; then the beam search beside pyctcdecode
+bench: .venv/installed-dev ## a whole run; the encoders beside transformers; the beam search beside pyctcdecode
 	$(BIN)/nightshift bench run
+	$(BIN)/nightshift bench encode
 	$(BIN)/nightshift bench decode
 
 lint: .venv/installed-dev ## ruff and the type checker

@@ -97,7 +97,8 @@ class Encoder:
         self._config = config
         self._emitter = Emitter(config.model, config, config.precision)
         self._wider: Emitter | None = None
-        Vocabulary.from_pretrained(directory, config.language).check_width(self._emitter.num_labels)
+        vocabulary = Vocabulary.from_pretrained(directory, config.language)
+        vocabulary.check_width(self._emitter.num_labels, directory)
         batch_s = config.batch_s or BATCH_S[device(config)]
         self._budget = Budget(max(1, round(batch_s * SAMPLE_RATE)))
 
@@ -159,7 +160,11 @@ class Encoder:
         """The model; then, because half precision ends at 65504, the same with bf16's range, loaded on first need."""
         yield self._emitter
         if self._config.precision == "fp16":
-            self._wider = self._wider or Emitter(self._config.model, self._config, "bf16")
+            if self._wider is None:
+                wider = _attempt(partial(Emitter, self._config.model, self._config, "bf16"))
+                if isinstance(wider, TooMuch):
+                    raise RecordingError("out of GPU memory", f"for a second model, in bf16: {wider.detail}")
+                self._wider = wider
             yield self._wider
 
     def _emissions(self, emitter: Emitter, recording: Recording, in_windows: bool) -> FloatArray:
@@ -181,7 +186,7 @@ class Encoder:
             if not isinstance(found, TooMuch):
                 return found
             if at_once == 1:
-                raise RecordingError("out of GPU memory", found.detail)
+                raise RecordingError("out of GPU memory (encode.window_s)", found.detail)
             self._budget.halve(at_once * size * emitter.samples_per_row)
 
     def _kept(self, recording: Recording, emissions: FloatArray) -> bool:

@@ -69,10 +69,15 @@ class Request:
 
     def settings(self) -> dict[str, Any]:
         """What the results will depend on. Reads the model's files once, and so finds most of what they lack."""
+        from pipeline.models.auto import AutoConfig  # and torch with it, which decoding again does without
+
         model, language = self.config.encode.model, self.config.encode.language
         directory = checkpoint_directory(model)
         FeatureExtractor.from_pretrained(directory)
-        Vocabulary.from_pretrained(directory, language)
+        vocabulary = Vocabulary.from_pretrained(directory, language)
+        shape = AutoConfig.from_pretrained(directory)
+        if not language:  # whose head is another
+            vocabulary.check_width(shape.vocab_size, directory)
         source = store.absolute(self.source)
         return runs.settings_of(self.config, source, model_hash(model, language), self.decoding)
 

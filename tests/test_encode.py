@@ -407,7 +407,7 @@ def test_a_recording_whose_windows_do_not_fit_either_fails(
 ) -> None:
     SmallGpu(monkeypatch, whole_s=2.5, windows_s=2.0)
     done = encoded(encoder_of(checkpoint("group"), batch_s=100.0), recording(6.0), recording(0.5))
-    assert [one.error for one in done] == ["encode: out of GPU memory", None]
+    assert [one.error for one in done] == ["encode: out of GPU memory (encode.window_s)", None]
     assert done[0].error_detail == "CUDA out of memory. Tried to allocate 2.00 GiB."
 
 
@@ -495,7 +495,7 @@ def test_a_vocabulary_that_does_not_fit_the_head_is_said(checkpoint: Callable[[s
     for path in checkpoint("group").iterdir():
         (directory / path.name).write_bytes(path.read_bytes())
     (directory / "vocab.json").write_text('{"<pad>": 0, "A": 1}')
-    with pytest.raises(UsageError, match="head has 11 outputs but its vocabulary 2 labels"):
+    with pytest.raises(UsageError, match="head has 11 outputs, but the vocabulary 2 labels"):
         encoder_of(directory)
 
 

@@ -42,6 +42,10 @@ def test_every_job_is_named_and_no_other():
     assert set(re.findall(r"`nightshift ([\w-]+)", README)) == set(JOBS)
 
 
+def test_no_figure_is_left_to_be_filled_in():
+    assert not re.findall(r"\b[A-Z0-9]{3,}ROW\b|OWNERRORS|TODO|TBD|XXX", README)
+
+
 def flags_of(job: str) -> set[str]:
     parser = argparse.ArgumentParser()
     importlib.import_module(module_of(job)).add_arguments(parser)

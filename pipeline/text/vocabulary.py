@@ -48,14 +48,14 @@ class Vocabulary:
             lower_case=bool(settings.get("do_lower_case", False)),
         )
 
-    def check_width(self, width: int) -> None:
+    def check_width(self, width: int, source: str | Path = "the model") -> None:
         """A vocabulary that does not fit the head would shift or lose letters silently.
 
         Sentence marks beyond the head do no harm: a tokenizer adds them where a vocabulary has none.
         """
         beyond = set(range(width, len(self.labels)))
         if width > len(self.labels) or not beyond <= self.silent - {self.blank}:
-            raise UsageError(f"the model's head has {width} outputs but its vocabulary {len(self.labels)} labels")
+            raise UsageError(f"{source}: the head has {width} outputs, but the vocabulary {len(self.labels)} labels")
 
 
 _MARKS = {"pad": "<pad>", "bos": "<s>", "eos": "</s>", "unk": "<unk>"}

@@ -154,6 +154,22 @@ def test_the_failure_limit_decides_the_exit_code(transcribe):
     assert "25.00%" in stderr
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"model_type": "hubert"}, "hubert"), ({"vocab_size": 99}, "99 outputs"), ({"hidden_act": "swash"}, "swash")],
+)
+def test_a_model_that_cannot_run_is_refused_before_anything_is_written(
+    changes, message, sample, out, tmp_path, transcribe
+):
+    """The risk: a corpus listed and a cluster started for a model that no encoder will load."""
+    model = shutil.copytree(sample / "model", tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | changes))
+    code, _, stderr = transcribe("--model", str(model))
+    assert code == 2 and is_one_clear_line(stderr) and message in stderr and str(model) in stderr
+    assert not out.exists()
+
+
 def test_plan_touches_nothing(sample, out, transcribe, capsys):
     arguments = ["plan", str(sample / "corpus/manifest.jsonl"), str(out), "--model", str(sample / "model")]
     assert main(arguments) == 0

@@ -117,7 +117,7 @@ def test_a_directory_that_would_shift_letters_is_refused_by_name(
 def test_a_vocabulary_of_another_width_than_the_head_is_refused(width: int) -> None:
     vocabulary = Vocabulary(USUAL, blank=0, delimiter=4, silent=frozenset({0, 1, 2, 3}))
     vocabulary.check_width(len(USUAL))
-    with pytest.raises(UsageError, match=f"head has {width} outputs but its vocabulary 7 labels"):
+    with pytest.raises(UsageError, match=f"head has {width} outputs, but the vocabulary 7 labels"):
         vocabulary.check_width(width)
 
 
