@@ -93,7 +93,6 @@ class Encoder:
             raise UsageError(f"{directory} on {socket.gethostname()} is not the model that the run was started with")
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        torch.backends.cudnn.allow_tf32 = False  # torch's default for convolutions; fp32 is the reference here
         self._config = config
         self._emitter = Emitter(config.model, config, config.precision)
         self._wider: Emitter | None = None

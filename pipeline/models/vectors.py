@@ -13,7 +13,7 @@ import numpy as np
 from pipeline import compiled  # says where compiled code is kept
 from pipeline.models.int8 import RELU, SIGMOID
 
-f4, i2, i4, u2, u4 = np.float32, np.int16, np.int32, np.uint16, np.uint32
+f4, i4, u2, u4 = np.float32, np.int32, np.uint16, np.uint32
 Array = np.ndarray[Any, Any]
 
 # Sums in any order, and fused multiply-adds: without these the loops run one number at a time.
