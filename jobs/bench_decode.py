@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from jobs import show
@@ -108,10 +107,7 @@ class _Report:
     """Tables for people, on stdout."""
 
     def __init__(self, quiet: bool) -> None:
-        console = Console(quiet=quiet, highlight=False)
-        if not console.is_terminal:
-            console.width = 120
-        self._console, self._quiet = console, quiet
+        self._console, self._quiet = show.console(quiet), quiet
 
     def setting(self, figures: dict[str, Any]) -> None:
         if self._quiet:

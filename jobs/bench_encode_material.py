@@ -20,8 +20,8 @@ from pipeline.models.config import ModelConfig
 from pipeline.records import SAMPLE_RATE, FloatArray
 
 SEED = 20260101
-SHORTEST_S, LONGEST_S, MEAN_S = 1.0, 35.0, 12.0
-# A distribution with these two shapes has its mean at MEAN_S: (12 - 1) / (35 - 1) of the way.
+SHORTEST_S, LONGEST_S = 1.0, 35.0
+# A distribution with these two shapes has its mean at 12 s: (12 - 1) / (35 - 1) of the way.
 SHAPES = (1.3, 3.02)
 CONV_GAIN, LINEAR_GAIN, OFF = 2**0.5, 0.02 * 768**0.5, 0.05  # of weights, by the root of their inputs; of the rest
 NUM_VOICES = 8  # different ones; recordings are pieces of them

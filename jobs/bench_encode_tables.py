@@ -6,7 +6,6 @@ Knows nothing of how they were measured.
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from jobs import show
@@ -21,10 +20,7 @@ BUSY = 0.5  # load before we begin
 
 class Tables:
     def __init__(self, quiet: bool) -> None:
-        console = Console(quiet=quiet, highlight=False)
-        if not console.is_terminal:
-            console.width = 120
-        self._console, self._quiet = console, quiet
+        self._console, self._quiet = show.console(quiet), quiet
 
     def setting(self, figures: dict[str, Any]) -> None:
         if self._quiet:

@@ -2,11 +2,14 @@
 
 import dataclasses
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.progress import clock, hours
 from pipeline.records import ErrorCounts, Recording
 from pipeline.summary import Summary
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def summary(result: Summary) -> None:
@@ -76,3 +79,13 @@ def _rate(counts: ErrorCounts) -> str:
     rate = "undefined: the references are empty" if counts.rate is None else f"{counts.rate:.2%}"
     parts = ", ".join(f"{count:,} {name}" for name, count in dataclasses.asdict(counts).items() if name != "hits")
     return f"{rate} ({parts} in {counts.num_reference:,})"
+
+
+def console(quiet: bool) -> "Console":
+    """Where a benchmark's tables go; where they do not go to a terminal, they are as wide as a page."""
+    from rich.console import Console
+
+    made = Console(quiet=quiet, highlight=False)
+    if not made.is_terminal:
+        made.width = 120
+    return made
