@@ -4,10 +4,13 @@ BIN := .venv/bin
 DEMO := build/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-slow bench lint decoders clean
+# Two processes, whatever the machine: each takes some 2.5 GB. What uses Ray stays in one of them (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+.PHONY: help demo test test-slow test-faults bench lint decoders clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/installed ## set up, then transcribe the bundled sample corpus and score it
 	$(BIN)/python -m pipeline.demo.sample $(DEMO)
@@ -17,11 +20,14 @@ demo: .venv/installed ## set up, then transcribe the bundled sample corpus and s
 	@$(BIN)/python -c "import kenlm" 2>/dev/null || \
 		echo "Not installed: kenlm, which this demo does not need; 'make decoders' builds it with a C++ compiler."
 
-test: .venv/installed-dev ## set up, then run the tests, about eleven minutes
-	$(BIN)/python -m pytest -m "not slow"
+test: .venv/installed-dev ## set up, then run the tests, about seven minutes
+	$(PYTEST) -m "not slow"
 
 test-slow: .venv/installed-dev ## the tests that take longer still
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m "slow and not faults"
+
+test-faults: .venv/installed-dev ## a night in which everything goes wrong, the long version
+	$(PYTEST) -m faults
 
 bench: .venv/installed-dev ## a whole run; the encoders beside transformers; the beam search beside pyctcdecode
 	$(BIN)/nightshift bench run

@@ -1,19 +1,24 @@
-"""`nightshift bench run`, `bench decode` and `bench encode`: measure speed, of a whole run or of one of its stages."""
+"""`nightshift bench run`, `read`, `encode` and `decode`: measure speed, of a whole run or of one of its stages."""
 
 import argparse
 from collections.abc import Iterable
 from types import ModuleType
 
-from jobs import bench_decode, bench_encode, bench_run
+from jobs import bench_decode, bench_encode, bench_read, bench_run
 from pipeline.errors import UsageError
 
-KINDS: dict[str, ModuleType] = {"run": bench_run, "decode": bench_decode, "encode": bench_encode}
+KINDS: dict[str, ModuleType] = {
+    "run": bench_run,
+    "read": bench_read,
+    "encode": bench_encode,
+    "decode": bench_decode,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = (
-        "run: a whole run through Ray; decode: the beam search beside pyctcdecode, and its search width; "
-        "encode: the encoder beside transformers"
+        "run: a whole run through Ray; read: audio files beside the bare decoders; encode: the encoder beside "
+        "transformers; decode: the beam search beside pyctcdecode, and its search width"
     )
     parser.add_argument("what", choices=KINDS, metavar="WHAT", help=told)
     parser.add_argument("--json", action="store_true", help="only the JSON object that is the last line anyway")

@@ -5,11 +5,12 @@ import json
 import typing
 
 from pipeline import config as configuration
-from pipeline.config import Config, DecodeConfig
+from pipeline.config import Config, DecodeConfig, SourceKind
 
 # Flags that are short for a configuration key.
 SHORTHANDS = {
     "model": "encode.model",
+    "source": "read.source",
     "address": "run.address",
     "limit": "read.limit",
     "device": "encode.device",
@@ -17,12 +18,14 @@ SHORTHANDS = {
     "decoder": "decode.decoder",
     "keep_emissions": "encode.keep_emissions",
 }
+INPUT = "audio in a folder or glob, shards, a table, or a corpus of another kind that --source names; by path or URL"
 DECODERS = typing.get_args(typing.get_type_hints(DecodeConfig)["decoder"])
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """For jobs that start from audio."""
     parser.add_argument("--model", metavar="M", help="checkpoint directory, its URL, or a name on the Hugging Face hub")
+    parser.add_argument("--source", choices=typing.get_args(SourceKind), help="what INPUT is, where it is not seen")
     parser.add_argument("--limit", metavar="N", type=int, help="only the first N recordings")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where the encoder runs")
     parser.add_argument(

@@ -2,20 +2,21 @@
 
 import argparse
 import json
+from contextlib import closing
 
 from jobs import options as shared
 from jobs import show
 from pipeline import run as runs
-from pipeline import store
 from pipeline.config import Config
 from pipeline.manifest import UnitInfo, unit_info
-from pipeline.progress import hours
+from pipeline.progress import Progress, hours
+from pipeline.records import without_query
 from pipeline.request import Request, described, listing
 from pipeline.resources import Node, one_process, plan_pools, this_machine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", metavar="INPUT", help="a folder, a glob, Parquet or a JSON-lines manifest")
+    parser.add_argument("input", metavar="INPUT", help=shared.INPUT)
     parser.add_argument("output", metavar="OUTPUT", help="the run directory")
     shared.add_config_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
@@ -62,9 +63,11 @@ def _committed(there: runs.Run) -> dict[str, str | float]:
 
 
 def _counted(request: Request) -> dict[str, str | float]:
-    found = listing(request)
-    units = [unit_info(number, unit) for number, unit in enumerate(found.units())]
-    counts = {"input": store.absolute(request.source), "taken_for": found.description, "output": request.folder.url}
+    with Progress(request.config.run.log_every_s) as progress:
+        progress.phase(request.finding)
+        with closing(listing(request, progress.step)) as found:
+            units = [unit_info(number, unit) for number, unit in enumerate(found.spool().units())]
+    counts = {"input": without_query(request.input), "taken_for": found.description, "output": request.folder.url}
     return counts | _counts(units) | {"committed": 0}
 
 

@@ -35,6 +35,8 @@ def summary(result: Summary) -> None:
         rows.append(("searched less widely", f"{tally.num_narrowed:,} recordings, which reached decode.max_effort"))
     if result.num_doubled_ids:
         rows.append(("ids made unique", f"{result.num_doubled_ids:,}, by a number after a #"))
+    if result.num_retried:
+        rows.append(("requests retried", f"{result.num_retried:,}, because a store had failed for the moment"))
     if (session := result.session) is not None:
         speed = f"{session.audio_s / session.wall_s:,.0f} times real time"
         rows.append(("time", f"{clock(session.wall_s)} for {hours(session.audio_s)} of audio, {speed}"))

@@ -13,6 +13,8 @@ from pipeline import store
 from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.read.entries import is_audio, url_of
+from pipeline.read.found import is_pattern
+from pipeline.records import without_query
 
 if TYPE_CHECKING:
     from pipeline.request import Request
@@ -23,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths",
         nargs="+",
         metavar="INPUT",
-        help="a folder, a glob, Parquet or a JSON-lines manifest, then the run directory; or audio files alone",
+        help=f"{shared.INPUT}; then the run directory; or audio files alone",
     )
     shared.add_config_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="delete the run that is there and start afresh")
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     config = shared.config_of(options)
-    if all(is_audio(path) for path in options.paths):
+    if all(is_audio(without_query(path)) for path in options.paths):
         if options.overwrite or options.retry_failed or options.keep_emissions:
             raise UsageError(
                 "--overwrite, --retry-failed and --keep-emissions are for runs; to start one, name a run directory last"
@@ -85,7 +87,7 @@ def _expanded(paths: list[str]) -> list[str]:
     expanded = []
     for path in paths:
         files, there = store.locate(path)
-        is_glob = any(sign in there for sign in "*?[") and not files.exists(there)
+        is_glob = is_pattern(files, there)
         found = sorted(files.glob(there)) if is_glob else [there]
         if not found:
             raise UsageError(f"{path}: nothing matches")
@@ -110,6 +112,8 @@ def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
     from pipeline.decode.settings import settle
     from pipeline.models.locate import checkpoint_directory
     from pipeline.plan import texts
+    from pipeline.read.channels import expand
+    from pipeline.read.entries import Entry, Piece
     from pipeline.records import Recording
     from pipeline.request import doubts
     from pipeline.text.vocabulary import Vocabulary
@@ -120,7 +124,10 @@ def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
     show.warnings(doubts(config.decode, settled, vocabulary))
     if settled.decoder == "native":
         _compile()
-    units = [Unit(number, [Recording(id=path, uri=path)]) for number, path in enumerate(paths)]
+    pieces = expand((Piece([Entry(without_query(path), path)]) for path in paths), config.read)
+    entries = (entry for piece in pieces for entry in piece.entries)
+    units = (Unit(number, [Recording(id=e.id, uri=e.uri, cut=e.cut)]) for number, e in enumerate(entries))
+    named = len(paths) > 1 or config.read.channels == "each"
     num_failed = 0
     for unit in in_process(texts(config, settled), units):
         unit.finish()
@@ -132,6 +139,6 @@ def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
             detail = f" ({recording.error_detail})" if recording.error_detail else ""
             print(f"nightshift: {recording.id}: {recording.error}{detail}", file=sys.stderr)
         else:
-            name = f"{recording.id}: " if len(paths) > 1 else ""
+            name = f"{recording.id}: " if named else ""
             print(f"{name}{recording.text}", flush=True)
     return 1 if num_failed else 0

@@ -21,6 +21,8 @@ import pyarrow as pa
 
 from pipeline.errors import StageError, UsageError
 from pipeline.resources import Pool
+from pipeline.storage_errors import told, without_secrets
+from pipeline.store import num_retried
 from pipeline.unit import Unit
 
 RunStage = Callable[[Unit], Unit]
@@ -45,8 +47,8 @@ class Fault:
     def of(cls, stage: str, error: Exception) -> "Fault":
         if isinstance(error, UsageError):
             return cls(UsageError(str(error)))  # without a cause, which might not survive the way
-        trace = "" if isinstance(error, OSError) else traceback.format_exc()
-        return cls(StageError(f"{stage} failed: {type(error).__name__}: {error}", trace))
+        trace = "" if isinstance(error, OSError) else without_secrets(traceback.format_exc())
+        return cls(StageError(f"{stage} failed: {told(error)}", trace))
 
 
 # ---- in this process
@@ -62,9 +64,10 @@ def in_process(stages: list[Stage], units: Iterable[Unit]) -> Iterator[Unit]:
 
 
 def timed(name: str, stage: RunStage, unit: Unit) -> Unit:
-    """The stage's result, with the seconds it took written on it."""
-    wall, cpu = time.perf_counter(), time.process_time()
+    """The stage's result, with the seconds it took and the requests it made again written on it."""
+    wall, cpu, retried_before = time.perf_counter(), time.process_time(), num_retried()
     result = stage(unit)
+    result.num_retried += num_retried() - retried_before
     result.stage_s[name] = time.perf_counter() - wall
     # A stage with a child process has already written what the child spent.
     result.stage_cpu_s[name] = result.stage_cpu_s.get(name, 0.0) + time.process_time() - cpu

@@ -87,6 +87,7 @@ class Commit:
     stage_cpu_s: dict[str, float] = field(default_factory=dict)
     written_at: float = 0.0  # seconds since 1970
     emissions: Stored | None = None  # in emissions/, where they are kept
+    num_retried: int = 0  # requests to stores that were made again for it
 
     def to_json(self) -> bytes:
         return json.dumps(dataclasses.asdict(self), indent=1).encode()
@@ -104,13 +105,13 @@ class Commit:
         )
 
 
-def file_name(unit: int) -> str:
-    return f"{unit:06d}.json"
-
-
 def file_stem(unit: int, attempt: int) -> str:
     """Another attempt is another file, so that the old part counts until the new commit is there."""
     return f"{unit:06d}" if attempt == 0 else f"{unit:06d}-retry{attempt}"
+
+
+def file_name(unit: int, attempt: int) -> str:
+    return f"{file_stem(unit, attempt)}.json"
 
 
 def part_name(unit: int, attempt: int) -> str:

@@ -18,6 +18,23 @@ from typing import Any, Literal
 from pipeline.decode.options import Hotwords, SearchOptions
 from pipeline.errors import UsageError
 
+SourceKind = Literal[
+    "auto",
+    "files",
+    "parquet",
+    "jsonlines",
+    "csv",
+    "webdataset",
+    "nemo-tarred",
+    "lhotse",
+    "shar",
+    "kaldi",
+    "librispeech",
+    "common-voice",
+    "datasets",
+    "hub",
+]
+
 
 def tuning(default: Any) -> Any:
     """A field that changes how fast a run goes but not what it writes: no part of the fingerprint."""
@@ -26,16 +43,28 @@ def tuning(default: Any) -> Any:
 
 @dataclass(frozen=True)
 class ReadConfig:
+    source: SourceKind = "auto"  # what the input is; auto: recognised by what lies there
+    channels: Literal["mix", "each"] | int = "mix"  # their mean, a row for each, or the one of that number, from 0
     unit_s: float | None = None  # audio seconds per unit; None: a 64th of the corpus, 30 s to 10 min
     limit: int | None = None  # only the first so many recordings of the input
     id_column: str | None = None  # None: the first of the usual names that the input has
     reference_column: str | None = None  # None: likewise
-    max_duration_s: float = 14_400.0  # a longer recording fails; four hours of samples are 0.9 GB
+    changed: Literal["refuse", "reread"] = tuning("refuse")  # what to do with files that changed since they were listed
+    # Limits are no part of the fingerprint, so that what has failed by one can be tried again with a higher one.
+    max_duration_s: float = tuning(14_400.0)  # a longer recording fails; four hours of samples are 0.9 GB
+    max_rate_hz: int = tuning(768_000)  # a higher sample rate is a damaged header
+    max_channels: int = tuning(64)  # likewise
+    max_members: int = tuning(250_000)  # files in one tar shard; with more it is not listed further
+    max_unpacked_gb: float = tuning(20.0)  # what one compressed shard or manifest may unpack to
+    storage_deadline_s: float = tuning(300.0)  # how long a store that fails for the moment is asked again, writing too
     max_memory_gb: float = tuning(4.0)  # address space of the process that decodes audio
     decode_timeout_s: float = tuning(120.0)  # for one recording, then its decoder is killed
 
     def __post_init__(self) -> None:
-        _positive("read", self, "unit_s", "limit", "max_duration_s", "max_memory_gb", "decode_timeout_s")
+        _positive("read", self, "unit_s", "limit", "storage_deadline_s", "decode_timeout_s")
+        _positive("read", self, *(key.name for key in dataclasses.fields(self) if key.name.startswith("max_")))
+        if not isinstance(self.channels, str) and self.channels < 0:
+            raise UsageError(f"read.channels must be mix, each, or a number from 0, not {self.channels}")
 
 
 @dataclass(frozen=True)
@@ -188,7 +217,8 @@ def _build(sections: Mapping[str, Any]) -> Config:
 
 def _typed(key: str, value: Any, hint: Any) -> Any:
     """The value as the type its field declares; an integer may stand for a float, nothing else is bent."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    is_choice = typing.get_origin(hint) in (types.UnionType, typing.Union)  # `Literal[...] | int` is the second
+    options = typing.get_args(hint) if is_choice else (hint,)
     if value == "none" and type(None) in options:  # TOML has no null
         return None
     if typing.get_origin(hint) is tuple:  # several of one kind, or one

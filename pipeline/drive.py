@@ -5,7 +5,7 @@ Knows nothing of the command line; `request` says what a run is asked to be, `pl
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 from pipeline import run as runs
 from pipeline.carry import Stage, in_process, on_ray
@@ -13,10 +13,11 @@ from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.isolate import isolate
 from pipeline.lock import Lock
+from pipeline.patience import telling
 from pipeline.progress import Progress
 from pipeline.request import Request
 from pipeline.resources import Pools, one_process, plan_pools
-from pipeline.run import Run
+from pipeline.run import Input, Run
 from pipeline.session import ray_session
 from pipeline.summary import Session, Summary, summarise, summary_json
 from pipeline.unit import Unit
@@ -36,18 +37,21 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages | None =
     settings = request.settings()
     for warning in request.warnings():
         progress.warn(warning)
-    source = None
-    if request.overwrite or runs.check_target(folder, settings) is None:
-        progress.phase(request.finding)
-        source = request.open()  # before the directory is touched: the input may not be there
-    with Lock(folder) as lock:
+    with ExitStack() as held:
+        held.enter_context(telling(progress.warn))
+        source = None
+        if request.overwrite or runs.check_target(folder, settings) is None:
+            source = _opened(request, progress, held)  # before the directory is touched: the input may not be there
+        lock = held.enter_context(Lock(folder))
         run = None if request.overwrite else runs.check_target(folder, settings)
         if run is None:
-            source = source or request.open()
+            source = source or _opened(request, progress, held)
             if request.overwrite:
                 source.check()  # all of it is readable, or nothing is deleted
                 runs.clear(folder)
             run = runs.prepare(folder, settings, source, request.told())
+            source.close()
+            _tell_doubled(run, progress)
         units, commits = run.manifest.units(), run.commits()
         run.sweep(commits)
         pending = runs.pending_units(units, commits, request.retry_failed)
@@ -60,18 +64,34 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages | None =
             with closing(_carried(run, request, pending, make_stages or request.stages, progress)) as written:
                 for unit in written:
                     assert unit.commit is not None
-                    progress.add(unit.commit)
+                    progress.add(unit.commit, elsewhere=request.config.run.cluster != "here")
                     commits[unit.id] = unit.commit
                     if lock.lost is not None:
                         raise UsageError(f"{folder.url}: {lock.lost}")
             run.sweep(commits)  # of parts that a retry replaced
             audio_s = sum(commits[unit.id].tally.audio_s for unit in pending)
             audio_s -= sum(commit.tally.audio_s for commit in before.values())
-            session = Session(time.monotonic() - began - compiling_s, audio_s)
+            retried = progress.num_retried - sum(commits[unit.id].num_retried for unit in pending)
+            session = Session(time.monotonic() - began - compiling_s, audio_s, max(retried, 0))
         result = summarise(run, units, list(commits.values()), session)
         if pending or not folder.exists(runs.SUMMARY):
             folder.publish(runs.SUMMARY, summary_json(result))
     return result
+
+
+def _opened(request: Request, progress: Progress, held: ExitStack) -> Input:
+    """The input, recognised, and said what it was taken for."""
+    progress.phase(request.finding)
+    source = held.enter_context(closing(request.open(progress.step)))
+    progress.note(request.taken_for(source))
+    return source
+
+
+def _tell_doubled(run: Run, progress: Progress) -> None:
+    info = run.info()
+    if num := info["num_doubled_ids"]:
+        some = ", ".join(info["doubled_ids"])
+        progress.warn(f"{num:,} recordings have an id that another has, too, and got a number after a # ({some})")
 
 
 def _compile(request: Request, progress: Progress) -> float:

@@ -92,7 +92,8 @@ class KeptUnits:
         if before is None or recording.id not in kept:
             raise UsageError(f"{self._source.folder.url} has kept no emissions of {recording.id}; {AFRESH}")
         emissions, frame_s = kept[recording.id]
-        return replace(recording, emissions=emissions, frame_s=frame_s, duration_s=before.duration_s)
+        told = {name: getattr(before, name) for name in ("cut", "duration_s", "truncated")}  # what reading found out
+        return replace(recording, emissions=emissions, frame_s=frame_s, **told)
 
 
 def file_name(unit: int, attempt: int) -> str:

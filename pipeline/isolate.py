@@ -10,7 +10,9 @@ from pipeline.errors import RecordingError, StageError
 from pipeline.records import Recording
 from pipeline.unit import Unit
 
-STRIKES = 2  # a node may die by itself under an innocent recording; twice in a row is no accident
+STRIKES = (
+    3  # processes also die of what others do: a node is lost, or the memory runs out; three in a row is no accident
+)
 
 
 def isolate(stages: list[Stage], unit: Unit) -> Unit:
@@ -75,14 +77,19 @@ class _Room:
 
         gpus = max(step.pool.gpus for step in self._steps)
         remote: Any = ray.remote(_Steps)
-        actor = remote.options(num_cpus=0, num_gpus=gpus, max_restarts=0).remote(self._steps)
-        try:
-            fault: Fault | None = ray.get(actor.build.remote())
-        except RayError as error:
-            raise StageError(f"a process died before it had seen a recording: {error}") from error
-        if fault is not None:
-            raise fault.error
-        return actor
+        died: RayError | None = None
+        for _ in range(STRIKES):
+            actor = remote.options(num_cpus=0, num_gpus=gpus, max_restarts=0).remote(self._steps)
+            try:
+                fault: Fault | None = ray.get(actor.build.remote())
+            except RayError as error:
+                ray.kill(actor)
+                died = error
+                continue
+            if fault is not None:
+                raise fault.error
+            return actor
+        raise StageError(f"a process died {STRIKES} times before it had seen a recording: {died}") from died
 
 
 class _Steps:

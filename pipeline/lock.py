@@ -1,5 +1,6 @@
 """One driver per run: a lock file that its holder keeps fresh, so that a dead holder's lock can be taken over.
 
+Of several who start at once, one creates it where the store has conditional writes; elsewhere the last to write has it.
 Knows nothing of what the lock protects.
 """
 
@@ -10,15 +11,19 @@ import socket
 import threading
 import time
 import uuid
+from dataclasses import replace
 from types import TracebackType
 
 from pipeline.errors import UsageError
-from pipeline.store import Folder
+from pipeline.storage_errors import as_usage
+from pipeline.store import Folder, is_local
 
 LOCK = "lock.json"
 BEAT_S = 10.0  # between two signs of life
-STALE_S = 60.0  # without a sign of life the holder counts as dead; six beats, for slow stores
-TAKEOVER_S = 0.5  # for another who found the same dead holder to have written, too
+STALE_S = (
+    60.0  # without a sign of life the holder counts as dead; six beats, for a store that is away for half a minute
+)
+SETTLE_S, SETTLE_LOCALLY_S = 2.0, 0.5  # for another who found no holder, or the same dead one, to have written, too
 
 _held_here: set[str] = set()  # tokens this process holds: in a container a dead holder may have had our process id
 
@@ -34,21 +39,8 @@ class Lock:
         self.lost: str | None = None
 
     def __enter__(self) -> "Lock":
-        if not self._create():
-            if (holder := _holder(self._folder)) is None:
-                time.sleep(0.5)  # its writer is between creating and filling it, or died there
-                holder = _holder(self._folder)
-            if holder is not None and _alive(holder):
-                age = max(0.0, time.time() - float(holder["beat"]))
-                raise UsageError(
-                    f"{self._folder.url} is being written by another driver (process {holder['pid']} on "
-                    f"{holder['host']}, last seen {age:.0f} s ago); wait for it, or stop it and start again"
-                )
-            # Not deleted and created anew: of two who take over, one could delete the other's. The last to write wins.
-            self._folder.publish(LOCK, self._sign_of_life())
-            time.sleep(TAKEOVER_S)
-        if (holder := _holder(self._folder)) is None or holder["token"] != self._token:
-            raise UsageError(f"{self._folder.url}: another driver started on this run at the same moment")
+        with as_usage(self._folder.url):
+            self._take()
         _held_here.add(self._token)
         self._thread.start()
         return self
@@ -59,14 +51,41 @@ class Lock:
         self._done.set()
         self._thread.join()
         _held_here.discard(self._token)
-        holder = _holder(self._folder)
-        if holder is not None and holder["token"] == self._token:  # it may have been taken over since the last beat
-            self._folder.delete([LOCK])
+        folder = replace(self._folder, deadline_s=BEAT_S)
+        with contextlib.suppress(Exception):  # of a store that is away; the lock goes stale by itself
+            holder = _holder(folder)
+            if holder is not None and holder["token"] == self._token:  # it may have been taken over since the last beat
+                folder.delete([LOCK])
+
+    def _take(self) -> None:
+        folder = self._folder
+        settled = False
+        if self._create():
+            # Where this is refused, as it should be, so is everybody else.
+            settled = not folder.create(LOCK, self._sign_of_life() + b"\n")
+        else:
+            if (holder := _holder(folder)) is None:
+                time.sleep(0.5)  # its writer is between creating and filling it, or died there
+                holder = _holder(folder)
+            if holder is not None and _alive(holder):
+                age = max(0.0, time.time() - float(holder["beat"]))
+                raise UsageError(
+                    f"{folder.url} is being written by another driver (process {holder['pid']} on "
+                    f"{holder['host']}, last seen {age:.0f} s ago); wait for it, or stop it and start again"
+                )
+            # Not deleted and created anew: of two who take over, one could delete the other's. The last to write wins.
+            folder.publish(LOCK, self._sign_of_life())
+        if not settled:
+            time.sleep(SETTLE_LOCALLY_S if is_local(folder.files) else SETTLE_S)
+        if (holder := _holder(folder)) is None or holder["token"] != self._token:
+            raise UsageError(f"{folder.url}: another driver started on this run at the same moment")
 
     def _create(self) -> bool:
         try:
             return self._folder.create(LOCK, self._sign_of_life())
         except OSError as error:
+            if error.errno is None:  # a store's
+                raise
             raise UsageError(f"cannot write to {self._folder.url}: {error.strerror or error}") from error
 
     def _sign_of_life(self) -> bytes:
@@ -74,13 +93,14 @@ class Lock:
         return json.dumps(life).encode()
 
     def _beat(self) -> None:
+        folder = replace(self._folder, deadline_s=BEAT_S)
         while not self._done.wait(BEAT_S):
             try:
-                holder = _holder(self._folder)
+                holder = _holder(folder)
                 if holder is None or holder["token"] != self._token:
                     self.lost = "another driver took over this run, because this one gave no sign of life for a while"
                     return
-                self._folder.publish(LOCK, self._sign_of_life())
+                folder.publish(LOCK, self._sign_of_life())
             except Exception:  # backends raise their own kinds; a thread that died of one would let the lock go stale
                 continue  # a store that is away for a moment: the next beat tries again, and STALE_S is six beats
 

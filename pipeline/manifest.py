@@ -5,21 +5,24 @@ row group each, so that a worker reads just its own unit. Knows nothing of what 
 """
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import ReadConfig
-from pipeline.read.entries import Entry, Piece, Source
-from pipeline.records import SCHEMA, Recording
+from pipeline.errors import RecordingError
+from pipeline.read.columns import fitted
+from pipeline.read.entries import Entry, Piece
+from pipeline.records import SCHEMA, Cut, Recording, Span
 from pipeline.store import Folder
 from pipeline.unit import Unit
 
 UNITS = "units.parquet"
 UNITS_PER_FILE = 32
 MIN_UNIT_S, MAX_UNIT_S = 30.0, 600.0  # below, Ray's 20 ms a task show; above, a crash costs too much
+MAX_UNIT_RECORDINGS = 10_000  # of a million empty files, too
 UNITS_PER_RUN = 64  # enough for progress and balance on a small corpus
 
 ENTRY_SCHEMA = pa.schema(
@@ -30,8 +33,17 @@ ENTRY_SCHEMA = pa.schema(
         pa.field("size", pa.int64()),
         pa.field("duration_s", pa.float64()),
         pa.field("reference", pa.string()),
+        pa.field("version", pa.string()),
+        pa.field("member", pa.string()),
+        pa.field("start", pa.int64()),
+        pa.field("offset_s", pa.float64()),
+        pa.field("length_s", pa.float64()),
+        pa.field("channel", pa.int32()),
+        pa.field("error", pa.string()),
+        pa.field("error_detail", pa.string()),
     ]
 )
+OF_ENTRIES = ("id", "uri", "row", "size", "duration_s", "reference", "version")
 UNIT_SCHEMA = pa.schema(
     [
         pa.field("unit", pa.int64(), nullable=False),
@@ -40,6 +52,13 @@ UNIT_SCHEMA = pa.schema(
         pa.field("seconds_known", pa.bool_(), nullable=False),
     ]
 )
+
+
+class Doubled(NamedTuple):
+    """Recordings whose id another had already."""
+
+    num: int = 0
+    ids: Sequence[str] = ()  # the first few such ids
 
 
 @dataclass(frozen=True)
@@ -52,19 +71,6 @@ class UnitInfo:
     seconds_known: bool
 
 
-def limited(pieces: Iterable[Piece], limit: int | None) -> Iterator[Piece]:
-    """Only the first so many recordings."""
-    left = limit
-    for piece in pieces:
-        if left is None:
-            yield piece
-        elif left > 0:
-            yield Piece(piece.entries[:left], piece.shard)
-            left -= len(piece.entries)
-        else:
-            return
-
-
 def cut(pieces: Iterable[Piece], unit_s: float) -> Iterator[list[Entry]]:
     """Units of about `unit_s` seconds, in the input's order: a long piece alone, shards never mixed."""
     unit: list[Entry] = []
@@ -74,8 +80,9 @@ def cut(pieces: Iterable[Piece], unit_s: float) -> Iterator[list[Entry]]:
         if unit and (piece.shard != shard or seconds + piece_s > 1.5 * unit_s):
             yield unit
             unit, seconds = [], 0.0
-        unit, seconds, shard = unit + piece.entries, seconds + piece_s, piece.shard
-        if seconds >= unit_s:
+        unit.extend(piece.entries)
+        seconds, shard = seconds + piece_s, piece.shard
+        if seconds >= unit_s or len(unit) >= MAX_UNIT_RECORDINGS:
             yield unit
             unit, seconds = [], 0.0
     if unit:
@@ -87,31 +94,19 @@ def unit_seconds(total_s: float) -> float:
     return min(MAX_UNIT_S, max(MIN_UNIT_S, total_s / UNITS_PER_RUN))
 
 
-def units_of(source: Source, config: ReadConfig) -> Iterator[list[Entry]]:
-    """The units of an input, one at a time. It is listed twice where the size of a unit depends on the whole."""
-    unit_s = config.unit_s
-    if unit_s is None:
-        total_s = sum(entry.seconds for piece in limited(source.pieces(), config.limit) for entry in piece.entries)
-        unit_s = unit_seconds(total_s)
-    return cut(limited(source.pieces(), config.limit), unit_s)
-
-
 class Manifest:
     """The manifest in a run directory."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
-    def write(self, units: Iterable[list[Entry]], columns: pa.Schema) -> int:
-        """Freeze the units and return how many recordings had an id that was taken; `units.parquet` comes last."""
-        names = _Unique()
+    def write(self, units: Iterable[list[Entry]], columns: pa.Schema) -> None:
+        """Freeze the units, of recordings with unique ids; `units.parquet` comes last."""
         schema = pa.schema([*ENTRY_SCHEMA, *(pa.field(f"column.{c.name}", c.type) for c in columns)])
         infos: list[UnitInfo] = []
         group: list[pa.Table] = []
         for number, unit in enumerate(units):
-            for entry in unit:
-                entry.id = names.unique(entry.id)
-            group.append(_entries_table(unit, schema))
+            group.append(_entries_table(unit, schema, columns))
             infos.append(unit_info(number, unit))
             if len(group) == UNITS_PER_FILE:
                 self._write_group(number // UNITS_PER_FILE, group)
@@ -123,7 +118,6 @@ class Manifest:
             for i in infos
         ]
         self._folder.publish(UNITS, _parquet([pa.Table.from_pylist(rows, UNIT_SCHEMA)]))
-        return names.num_doubled
 
     def copy(self, other: "Manifest") -> None:
         """The same units as another run's, byte for byte; `units.parquet` comes last."""
@@ -149,11 +143,25 @@ def unit_of(number: int, table: pa.Table) -> Unit:
     """A row group of the manifest as a unit."""
     passed = [name for name in table.column_names if name.startswith("column.")]
     columns = table.select(passed).rename_columns(_output_names([name.removeprefix("column.") for name in passed]))
-    recordings = [
-        Recording(id=row["id"], uri=row["uri"], row=row["row"], reference=row["reference"])
-        for row in table.select(["id", "uri", "row", "reference"]).to_pylist()
-    ]
+    recordings = [_recording(row) for row in table.select(ENTRY_SCHEMA.names).to_pylist()]
     return Unit(number, recordings, columns=columns)
+
+
+def _recording(row: dict[str, Any]) -> Recording:
+    recording = Recording(
+        id=row["id"],
+        uri=row["uri"],
+        row=row["row"],
+        reference=row["reference"],
+        span=None if row["member"] is None else Span(row["member"], row["start"]),
+        size=row["size"],
+        version=row["version"],
+        cut=Cut(row["offset_s"], row["length_s"], row["channel"]),
+        declared_s=row["duration_s"],
+    )
+    if row["error"] is not None:
+        recording.fail("list", RecordingError(row["error"], row["error_detail"]))
+    return recording
 
 
 def _output_names(columns: list[str]) -> list[str]:
@@ -169,36 +177,17 @@ def _output_names(columns: list[str]) -> list[str]:
     return names
 
 
-class _Unique:
-    """Ids made unique: the second `a` becomes `a#2`."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, int] = {}
-        self.num_doubled = 0
-
-    def unique(self, name: str) -> str:
-        if name not in self._seen:
-            self._seen[name] = 1
-            return name
-        self.num_doubled += 1
-        while True:
-            self._seen[name] += 1
-            candidate = f"{name}#{self._seen[name]}"
-            if candidate not in self._seen:
-                self._seen[candidate] = 1
-                return candidate
-
-
-def _entries_table(unit: list[Entry], schema: pa.Schema) -> pa.Table:
-    names = ENTRY_SCHEMA.names
-    rows = [
-        {
-            **{name: getattr(entry, name) for name in names},
-            **{f"column.{name}": value for name, value in entry.columns.items()},
-        }
-        for entry in unit
-    ]
-    return pa.Table.from_pylist(rows, schema=schema)
+def _entries_table(unit: list[Entry], schema: pa.Schema, columns: pa.Schema) -> pa.Table:
+    values: dict[str, list[Any]] = {
+        **{name: [getattr(entry, name) for entry in unit] for name in OF_ENTRIES},
+        "member": [entry.span.member if entry.span else None for entry in unit],
+        "start": [entry.span.start if entry.span else None for entry in unit],
+        **{name: [getattr(entry.cut, name) for entry in unit] for name in Cut._fields},
+        "error": [entry.error.reason if entry.error else None for entry in unit],
+        "error_detail": [entry.error.detail if entry.error else None for entry in unit],
+        **{f"column.{c.name}": [fitted(entry.columns.get(c.name), c) for entry in unit] for c in columns},
+    }
+    return pa.Table.from_arrays([pa.array(values[field.name], field.type) for field in schema], schema=schema)
 
 
 def unit_info(number: int, unit: list[Entry]) -> UnitInfo:

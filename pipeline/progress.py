@@ -14,6 +14,7 @@ from rich.text import Text
 
 from pipeline.commit import Commit, Tally
 from pipeline.manifest import UnitInfo
+from pipeline.patience import num_retried
 
 MAX_REASONS = 4  # failure reasons in the panel; all of them are in the summary
 
@@ -31,6 +32,7 @@ class Progress:
         self._seconds_known = True
         self._num_recordings = 0
         self._retried: dict[int, Commit] = {}
+        self._requests_before, self._requests_elsewhere = num_retried(), 0
         self._listed_s = 0.0  # what the manifest says of what is done
         self._done_s = self._done_before_s = 0.0
         self._start = self._last_line = time.monotonic()
@@ -57,12 +59,21 @@ class Progress:
             self._live.refresh()  # at once: what follows may hold stderr back
 
     def step(self, text: str) -> None:
-        """As a phase, one of so many that where there is no terminal only some are told."""
-        if self._live is not None or time.monotonic() - self._last_line >= self._log_every_s:
-            self.phase(text)
+        """How far the phase is: in the panel at its own pace, and where there is no terminal only now and then."""
+        if self._live is not None:
+            self._phase = text
+        elif time.monotonic() - self._last_line >= self._log_every_s:
+            self._line(text)
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        if self._live is None:
+            self._line(text)
+        else:
+            self._console.print(text, soft_wrap=True, markup=False)
 
     def warn(self, text: str) -> None:
-        """A line that stays."""
+        """Likewise, of what is probably not meant."""
         self._console.print(f"nightshift: warning: {text}", soft_wrap=True, markup=False)
 
     def begin(self, units: list[UnitInfo], done: list[Commit], retried: dict[int, Commit] | None = None) -> None:
@@ -75,8 +86,14 @@ class Progress:
             self._count(commit)
         self._done_before_s = self._done_s
 
-    def add(self, commit: Commit) -> None:
-        """One more unit is done."""
+    @property
+    def num_retried(self) -> int:
+        """Requests to stores that were made again since the start, by this process and those it is told of."""
+        return num_retried() - self._requests_before + self._requests_elsewhere
+
+    def add(self, commit: Commit, elsewhere: bool = True) -> None:
+        """One more unit is done, by other processes or by this one."""
+        self._requests_elsewhere += commit.num_retried if elsewhere else 0
         self._count(commit)
         if (before := self._retried.get(commit.unit)) is not None:
             self._done_before_s += before.tally.audio_s
@@ -114,12 +131,15 @@ class Progress:
             reasons = sorted(tally.failures.items(), key=lambda item: -item[1])
             told = ", ".join(f"{reason} {count}" for reason, count in reasons[:MAX_REASONS])
             parts.append(f"{tally.num_failed} failed ({told}{', ...' if len(reasons) > MAX_REASONS else ''})")
+        if self.num_retried:
+            parts.append(f"{self.num_retried:,} requests retried")
         return " | ".join(parts)
 
     def _panel(self) -> RenderableType:
         elapsed = clock(time.monotonic() - self._start)
         if not self._seconds:
-            return Text(f"{self._phase} ({elapsed})")
+            retried = f", {self.num_retried:,} requests retried" if self.num_retried else ""
+            return Text(f"{self._phase} ({elapsed}{retried})")
         panel = Table.grid()
         panel.add_row(ProgressBar(total=max(self._total_s(), 1e-9), completed=self._done_s, width=40))
         panel.add_row(Text(f"{self._phase} {elapsed} | {self._sentence()}"))

@@ -18,6 +18,24 @@ AudioArray = npt.NDArray[np.float32] | npt.NDArray[np.int16]  # samples in [-1, 
 SAMPLE_RATE = 16_000  # Hz; what every model of the family was trained on
 
 
+class Span(NamedTuple):
+    """A file within a shard of many; how long it is the recording's `size` says."""
+
+    member: str  # its name there
+    start: int  # its first byte in the shard; of a compressed shard, in what it unpacks to
+
+
+class Cut(NamedTuple):
+    """What of a file's audio a recording is."""
+
+    offset_s: float = 0.0
+    length_s: float | None = None  # None: to the end
+    channel: int | None = None  # counted from 0; None: the mean of all
+
+
+WHOLE = Cut()
+
+
 class Word(NamedTuple):
     """A word of a hypothesis with its place in the recording."""
 
@@ -73,11 +91,17 @@ class Recording:
 
     id: str
     uri: str  # the file, or the shard that holds it
-    row: int | None = None  # row in a Parquet shard
+    row: int | None = None  # row in a Parquet or Arrow shard
     reference: str | None = None  # what was said, where known
+    span: Span | None = None  # where in a tar shard
+    size: int | None = None  # bytes, where the listing told
+    version: str | None = None  # of the file or shard when it was listed, as `store.version_of` has it
+    cut: Cut = WHOLE
+    declared_s: float | None = None  # its duration as the input has it
 
     audio: AudioArray | None = None  # (num_samples,) 16 kHz mono; read fills it, encode clears it
     duration_s: float | None = None
+    truncated: bool | None = None  # whether it ends before its header or its manifest says; None: neither says
 
     emissions: FloatArray | None = None  # (T, V) log-probabilities; encode fills it, decode clears it
     frame_s: float | None = None  # seconds from one frame of the emissions to the next
@@ -99,7 +123,7 @@ class Recording:
     def fail(self, stage: str, error: RecordingError) -> None:
         """Become a failure row: whatever a stage had filled in is dropped."""
         self.status, self.error, self.error_detail = "failed", f"{stage}: {error.reason}", error.detail
-        self.audio = self.emissions = self.frame_s = None
+        self.audio = self.emissions = self.frame_s = self.truncated = None
         self.text = self.words = self.confidence = self.score = self.nbest = self.narrowed = None
         self.word_errors = self.char_errors = None
 
@@ -109,6 +133,7 @@ def without_query(uri: str) -> str:
     return uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
 
 
+PLACE_FIELDS = ("member", "offset_s", "channel")  # of the output; `Span` and `Cut` tell them
 COUNT_FIELDS = tuple(count.name for count in fields(ErrorCounts))
 
 SCHEMA = pa.schema(
@@ -116,10 +141,14 @@ SCHEMA = pa.schema(
         pa.field("id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
         pa.field("row", pa.int64()),
+        pa.field("member", pa.string()),
+        pa.field("offset_s", pa.float64()),
+        pa.field("channel", pa.int32()),
         pa.field("status", pa.string(), nullable=False),
         pa.field("error", pa.string()),
         pa.field("error_detail", pa.string()),
         pa.field("duration_s", pa.float64()),
+        pa.field("truncated", pa.bool_()),
         pa.field("text", pa.string()),
         pa.field("confidence", pa.float32()),
         pa.field(
@@ -171,9 +200,12 @@ def _row(recording: Recording) -> dict[str, object]:
     row: dict[str, object] = {
         name: getattr(recording, name)
         for name in SCHEMA.names
-        if name not in ("words", "nbest") and not name.startswith(("word_", "char_"))
+        if name not in ("words", "nbest", *PLACE_FIELDS) and not name.startswith(("word_", "char_"))
     }
     row["uri"] = without_query(recording.uri)
+    row["member"] = recording.span.member if recording.span else None
+    row["offset_s"] = recording.cut.offset_s if recording.cut[:2] != WHOLE[:2] else None
+    row["channel"] = recording.cut.channel
     row["words"] = None if recording.words is None else [word._asdict() for word in recording.words]
     row["nbest"] = None if recording.nbest is None else [alternative._asdict() for alternative in recording.nbest]
     for kind, counts in (("word", recording.word_errors), ("char", recording.char_errors)):
@@ -188,7 +220,11 @@ def _recording(row: dict[str, object]) -> Recording:
         values = {name: row.pop(f"{kind}_{name}") for name in COUNT_FIELDS}
         counts[kind] = None if values["hits"] is None else ErrorCounts(**values)  # type: ignore[arg-type]
     words, nbest = row.pop("words"), row.pop("nbest")
+    member, offset_s, channel = (row.pop(name) for name in PLACE_FIELDS)
     recording = Recording(**row)  # type: ignore[arg-type]
+    recording.span = None if member is None else Span(member, 0)  # type: ignore[arg-type]  # it will not be read again
+    length_s = None if offset_s is None else recording.duration_s
+    recording.cut = Cut(offset_s or 0.0, length_s, channel)  # type: ignore[arg-type]
     recording.words = None if words is None else [Word(**word) for word in words]  # type: ignore[attr-defined]
     recording.nbest = None if nbest is None else [Alternative(**one) for one in nbest]  # type: ignore[attr-defined]
     recording.word_errors, recording.char_errors = counts["word"], counts["char"]

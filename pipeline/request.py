@@ -3,8 +3,6 @@
 Says what the run will be and what it is made from; the driver does it. Knows nothing of the command line.
 """
 
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from posixpath import basename
@@ -19,12 +17,15 @@ from pipeline.decode.fit import misfits
 from pipeline.decode.options import WEIGHTS
 from pipeline.decode.settings import DecodeSettings, settle, without_effect
 from pipeline.errors import UsageError
-from pipeline.manifest import Manifest, units_of
+from pipeline.manifest import Doubled, Manifest
 from pipeline.models.locate import checkpoint_directory, model_hash
-from pipeline.read.entries import Entry, Source
+from pipeline.read.entries import Source
+from pipeline.read.found import Tell
 from pipeline.read.sources import open_source
+from pipeline.records import without_query
 from pipeline.resources import Pools
 from pipeline.run import Input, Run
+from pipeline.spool import Spool
 from pipeline.store import Folder
 from pipeline.text.features import FeatureExtractor
 from pipeline.text.vocabulary import Vocabulary
@@ -56,7 +57,12 @@ class Request:
 
     @property
     def folder(self) -> Folder:
-        return Folder(store.absolute(self.target))
+        return Folder(store.absolute(self.target), self.config.read.storage_deadline_s)
+
+    @property
+    def input(self) -> str:
+        """Where its input is, whatever the working directory."""
+        return self.source if self.config.read.source == "hub" else store.absolute(self.source)
 
     @cached_property
     def decoding(self) -> DecodeSettings:
@@ -78,8 +84,7 @@ class Request:
         shape = AutoConfig.from_pretrained(directory)
         if not language:  # whose head is another
             vocabulary.check_width(shape.vocab_size, directory)
-        source = store.absolute(self.source)
-        return runs.settings_of(self.config, source, model_hash(model, language), self.decoding)
+        return runs.settings_of(self.config, self.input, model_hash(model, language), self.decoding)
 
     def warnings(self) -> list[str]:
         """What is probably not meant."""
@@ -93,38 +98,48 @@ class Request:
             "vocabulary": runs.vocabulary_as_dict(self.vocabulary),
         }
 
-    def open(self) -> Input:
-        return listing(self)
+    def open(self, tell: Tell) -> Input:
+        return listing(self, tell)
+
+    def taken_for(self, source: Input) -> str:
+        """What its input was recognised as."""
+        doubt = " (--source says otherwise)" if self.config.read.source == "auto" else ""
+        return f"{without_query(self.input)}: {source.description}{doubt}"
 
     def stages(self, config: Config, run: Run, pools: Pools) -> list[Stage]:
         return plan.transcription(config, self.decoding, run, pools)
 
 
-@dataclass(frozen=True)
 class Listing:
-    """Recordings with audio, as the input of a run."""
+    """Recordings with audio, as the input of a run. Listed once, when they are first asked for."""
 
-    source: Source
-    config: ReadConfig
+    def __init__(self, source: Source, config: ReadConfig, tell: Tell) -> None:
+        self._source, self._config, self._tell = source, config, tell
+        self._spool: Spool | None = None
 
     @property
     def description(self) -> str:
-        return self.source.description
+        return self._source.description
 
-    def units(self) -> Iterator[list[Entry]]:
-        return units_of(self.source, self.config)
+    def spool(self) -> Spool:
+        self._spool = self._spool or Spool(self._source, self._config, self._tell)
+        return self._spool
 
     def check(self) -> None:
-        deque(self.units(), maxlen=0)
+        self.spool()
 
-    def freeze(self, manifest: Manifest) -> int:
-        return manifest.write(self.units(), self.source.schema)
+    def freeze(self, manifest: Manifest) -> Doubled:
+        return self.spool().freeze(manifest)
+
+    def close(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
 
 
-def listing(request: Request) -> Listing:
+def listing(request: Request, tell: Tell) -> Listing:
     """The input of a transcription, without the run directory where that lies in it."""
     config = request.config.read
-    return Listing(open_source(request.source, config, leave_out=request.folder.path()), config)
+    return Listing(open_source(request.source, config, leave_out=request.folder.path(), tell=tell), config, tell)
 
 
 @dataclass(frozen=True)
@@ -139,7 +154,7 @@ class DecodeRequest(Request):
 
     def check(self) -> None:
         """That OUT and RUN have nothing in common: what --overwrite deletes would be what is decoded."""
-        kept, out = Folder(store.absolute(self.source)), self.folder
+        kept, out = Folder(store.absolute(self.source), self.folder.deadline_s), self.folder
         if store.overlap(kept.url, out.url) or _same_run(kept, out):
             raise UsageError(
                 f"{out.url} is the run to be decoded again, holds it or lies in it ({kept.url}): "
@@ -188,8 +203,11 @@ class DecodeRequest(Request):
         ]
         return [f"{', '.join(names)} without effect: decoding again reads no audio and encodes nothing"] * bool(names)
 
-    def open(self) -> Input:
+    def open(self, tell: Tell) -> Input:
         return KeptRun(self.kept)
+
+    def taken_for(self, source: Input) -> str:
+        return source.description
 
     def stages(self, config: Config, run: Run, pools: Pools) -> list[Stage]:
         return plan.decoding(self.decoding, self.kept, run, pools)
@@ -215,9 +233,13 @@ class KeptRun:
     def check(self) -> None:
         """Nothing is left to find out: `run_with_emissions` has looked at all of it."""
 
-    def freeze(self, manifest: Manifest) -> int:
+    def freeze(self, manifest: Manifest) -> Doubled:
         manifest.copy(self.run.manifest)
-        return int(self.run.info()["num_doubled_ids"])
+        info = self.run.info()
+        return Doubled(info["num_doubled_ids"], info.get("doubled_ids", []))
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def doubts(config: DecodeConfig, settled: DecodeSettings, vocabulary: Vocabulary) -> list[str]:

@@ -1,12 +1,15 @@
 """The run directory: what a run is (run.json), what it will do (manifest/), what counts (commits/) and where it is.
 
 Parts are in data/, and emissions, where they are kept, in emissions/. A part counts when its commit exists; the commit
-is written after the part, whole or not at all. Resume is a set difference of unit ids. Knows nothing of stages.
+is written after the part, whole or not at all, and never changed. Another attempt at a unit has a commit of its own,
+and the last attempt counts. Resume is a set difference of unit ids. Knows nothing of stages.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import time
 from collections.abc import Mapping
@@ -22,11 +25,13 @@ from pipeline import emissions
 from pipeline.commit import Commit, Stored, file_name
 from pipeline.config import Config
 from pipeline.decode.settings import DecodeSettings
+from pipeline.disk import is_half_written
 from pipeline.errors import UsageError
 from pipeline.lock import LOCK
-from pipeline.manifest import Manifest, UnitInfo
+from pipeline.manifest import Doubled, Manifest, UnitInfo
 from pipeline.records import from_table, without_query
-from pipeline.store import Folder, is_temporary
+from pipeline.storage_errors import as_usage
+from pipeline.store import Folder
 from pipeline.text.vocabulary import Vocabulary
 from pipeline.unit import Unit
 
@@ -43,8 +48,11 @@ class Input(Protocol):
     def check(self) -> None:
         """Raise what would keep `freeze` from listing all of it."""
 
-    def freeze(self, manifest: Manifest) -> int:
-        """Write the manifest; returns how many recordings had an id that was taken."""
+    def freeze(self, manifest: Manifest) -> Doubled:
+        """Write the manifest; tells which ids several recordings had."""
+
+    def close(self) -> None:
+        """Let go of what listing it has left on disk."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +98,41 @@ class Run:
         return Stored.of(name, data)
 
     def commit_of(self, unit: int) -> Commit:
-        return Commit.from_json(self.folder.sub("commits").read(file_name(unit)))
+        """The commit of a unit's last attempt."""
+        folder, last = self.folder.sub("commits"), None
+        with contextlib.suppress(FileNotFoundError):
+            for attempt in itertools.count():
+                last = folder.read(file_name(unit, attempt))
+        if last is None:  # attempts that others have replaced are swept away, the first before all
+            names = [name for name in folder.names() if name.startswith(f"{unit:06d}-retry")]
+            last = folder.read(max(names, key=lambda name: (len(name), name), default=file_name(unit, 0)))
+        return Commit.from_json(last)
 
-    def commit(self, commit: Commit) -> None:
-        """The commit comes last, and its part counts."""
-        self.folder.sub("commits").publish(file_name(commit.unit), commit.to_json())
+    def done_before(self, unit: Unit) -> Commit | None:
+        """The commit of this very attempt, if it is there and counts: of a task that is done a second time."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            there = Commit.from_json(self.folder.sub("commits").read(file_name(unit.id, unit.attempt)))
+            if there.fingerprint == self.fingerprint and self.folder.sub("data").exists(there.part):
+                return there
+        return None
+
+    def commit(self, commit: Commit) -> Commit:
+        """The commit comes last, and its part counts. What counts is returned: this, or one of the same part."""
+        folder, name = self.folder.sub("commits"), file_name(commit.unit, commit.attempt)
+        if folder.create(name, commit.to_json()):
+            return commit
+        there = Commit.from_json(folder.read(name))
+        if (there.fingerprint, there.sha256) == (commit.fingerprint, commit.sha256):
+            return there  # a task that was done twice, because its worker was thought dead
+        raise UsageError(
+            f"{self.folder.url}: unit {commit.unit} is committed already, with other contents: another driver is "
+            f"writing this run; stop all of them, then start one again"
+        )
 
     def commits(self) -> dict[int, Commit]:
-        """What counts: the commits of this run whose files are there, whole. Any other is as if it had not been."""
+        """What counts: of each unit the last attempt whose commit is of this run and whose files are there, whole."""
         folder = self.folder.sub("commits")
-        names = [name for name in folder.names() if name.endswith(".json") and not name.startswith(".")]
-        commits = map(Commit.from_json, folder.read_all(names).values())
+        names = [name for name in folder.names() if _is_commit(name)]
         sizes, kept_sizes = self.folder.sub("data").sizes(), self.folder.sub(emissions.FOLDER).sizes()
 
         def counts(commit: Commit) -> bool:
@@ -111,28 +143,37 @@ class Run:
                 and (kept is None or kept_sizes.get(kept.name) == kept.size)
             )
 
-        return {commit.unit: commit for commit in commits if counts(commit)}
+        commits = [Commit.from_json(data) for data in folder.read_all(names).values() if data]
+        counted = [commit for commit in commits if counts(commit)]
+        return {commit.unit: commit for commit in sorted(counted, key=lambda commit: commit.attempt)}
 
     def sweep(self, commits: dict[int, Commit]) -> None:
-        """Remove what killed writers left: parts without a commit, and half-written temporary files."""
+        """Remove what does not count: commits that others replaced or whose files are gone, parts without a commit,
+        half-written temporary files."""
+        folder = self.folder.sub("commits")
+        committed = {file_name(commit.unit, commit.attempt) for commit in commits.values()}
+        folder.delete([name for name in folder.names() if _is_commit(name) and name not in committed])
         counted = {commit.part for commit in commits.values()}
         counted |= {commit.emissions.name for commit in commits.values() if commit.emissions}
         for folder, ours in ((self.folder.sub("data"), "part-"), (self.folder.sub(emissions.FOLDER), "emissions-")):
             folder.delete([name for name in folder.names() if name.startswith(ours) and name not in counted])
         subs = [self.folder.sub(name) for name in ("data", "commits", "manifest", emissions.FOLDER)]
         for folder in (self.folder, *subs):
-            folder.delete([name for name in folder.names() if is_temporary(name)])
+            folder.delete([name for name in folder.names() if is_half_written(name)])
+
+
+def _is_commit(name: str) -> bool:
+    return name.endswith(".json") and not name.startswith(".")
 
 
 def find(url: str) -> Run:
     """The run in a directory, for those who only read it."""
     folder = Folder(url)
-    try:
-        return Run(folder, str(json.loads(folder.read(RUN))["fingerprint"]))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"{url}: no run there (no {RUN})") from error
-    except PermissionError as error:
-        raise UsageError(f"{url}: permission denied") from error
+    with as_usage(url):
+        try:
+            return Run(folder, str(json.loads(folder.read(RUN))["fingerprint"]))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UsageError(f"{url}: no run there (no {RUN})") from error
 
 
 def vocabulary_as_dict(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -163,12 +204,10 @@ def fingerprint_of(settings: dict[str, Any]) -> str:
 
 def check_target(folder: Folder, settings: dict[str, Any]) -> Run | None:
     """The run that is there already, if it is this one. Another run, or another's files, are refused."""
-    try:
+    with as_usage(folder.url):
         names = {name for name in folder.names() if not name.startswith(".")}
-    except PermissionError as error:
-        raise UsageError(f"{folder.url}: permission denied") from error
-    if RUN in names:
-        there = json.loads(folder.read(RUN))
+        there = json.loads(folder.read(RUN)) if RUN in names else None
+    if there is not None:
         _refuse_difference(folder, there["settings"], settings)
         return Run(folder, there["fingerprint"])
     if foreign := sorted(names - {LOCK, "manifest"}):  # those two are what a start that was killed leaves
@@ -179,7 +218,7 @@ def check_target(folder: Folder, settings: dict[str, Any]) -> Run | None:
 def prepare(folder: Folder, settings: dict[str, Any], source: Input, told: Mapping[str, Any]) -> Run:
     """Freeze the manifest of a new run; run.json comes last, with all that is `told`, and with it the run is there."""
     run = Run(folder, fingerprint_of(settings))
-    num_doubled = source.freeze(run.manifest)
+    doubled = source.freeze(run.manifest)
     infos = run.manifest.units()
     info = {
         "fingerprint": run.fingerprint,
@@ -189,7 +228,8 @@ def prepare(folder: Folder, settings: dict[str, Any], source: Input, told: Mappi
         "source": source.description,
         "num_units": len(infos),
         "num_recordings": sum(unit.num_recordings for unit in infos),
-        "num_doubled_ids": num_doubled,
+        "num_doubled_ids": doubled.num,
+        "doubled_ids": doubled.ids,
         "created_at": time.time(),
     }
     folder.publish(RUN, json.dumps(info, indent=1).encode())

@@ -8,21 +8,40 @@ import contextlib
 import functools
 import os
 import posixpath
-import uuid
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, BinaryIO
 
 import fsspec
 
+from pipeline import disk
 from pipeline.errors import UsageError
+from pipeline.patience import ShortReadError, code_of, count_retried, status_of, waits
+from pipeline.patience import is_temporary as is_temporary
+from pipeline.patience import num_retried as num_retried
+from pipeline.patience import patiently as patiently
+from pipeline.storage_errors import StorageError, sentence
+
+DEADLINE_S = 300.0  # for what knows no `read.storage_deadline_s`
+THREADS = 16  # of requests to a store whose client knows no others
+HTTP_TIMEOUT_S = 30.0  # to connect, and without a byte
 
 
 @functools.lru_cache(maxsize=64)
 def filesystem(protocol: str) -> Any:
     """One file system object per protocol and process; listings are never cached, because runs change them."""
-    if protocol == "s3" and ("AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ):
-        # Stores other than Amazon's may send the checksum of the whole object with a part of it (rclone does).
-        os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
+    if protocol in ("s3", "s3a"):
+        from pipeline.s3 import s3  # takes a third of a second
+
+        return s3()
+    if protocol in ("http", "https"):
+        from aiohttp import ClientTimeout
+
+        timeout = ClientTimeout(sock_connect=HTTP_TIMEOUT_S, sock_read=HTTP_TIMEOUT_S)
+        return fsspec.filesystem(protocol, use_listings_cache=False, client_kwargs={"timeout": timeout})
     return fsspec.filesystem(protocol, use_listings_cache=False)
 
 
@@ -63,16 +82,101 @@ def is_local(files: Any) -> bool:
     return "file" in files.protocol  # a name, or a tuple of them
 
 
-def is_temporary(name: str) -> bool:
-    """Whether `Folder.publish` was killed before it could rename this file."""
-    return name.startswith(".") and name.endswith(".tmp")
+def version_of(info: dict[str, Any]) -> str:
+    """What of a file's listing changes with its contents: its size, and its etag or time."""
+    mark = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
+    return f"{info['size']} {mark}".replace('"', "").strip()
+
+
+def read_ranges(
+    files: Any,
+    paths: list[str],
+    starts: list[int] | None,
+    ends: list[int] | None,
+    deadline_s: float,
+    may_be_short: bool = False,
+) -> list[bytes | Exception]:
+    """Ranges of files, or whole files, concurrently where the store is remote; what fails for the moment again.
+
+    A range is shorter than asked for only where its file ends; who expects that of most says so.
+    """
+    # A whole file from S3 in one request, which otherwise asks for its size first; of others what was asked for, and
+    # not the 5 MB after it.
+    options: dict[str, Any] = {"max_concurrency": 1} if "s3" in files.protocol else {}
+    options |= {} if files.async_impl else {"cache_type": "none"}
+    found: list[bytes | Exception] = [b""] * len(paths)
+    wanted, short = list(range(len(paths))), set[int]()
+    stops = time.monotonic() + deadline_s
+    for wait_s in waits():
+        some_starts = None if starts is None else [starts[number] for number in wanted]
+        some_ends = None if ends is None else [ends[number] for number in wanted]
+        parts = _ranges_at_once(files, [paths[number] for number in wanted], some_starts, some_ends, options)
+        again = []
+        for number, part in zip(wanted, parts, strict=True):
+            if not isinstance(part, Exception):
+                start, end = starts[number] if starts else 0, ends[number] if ends else None
+                part = _fitted(bytes(part), start, end)
+                if end is not None and len(part) < end - start and number not in short and not may_be_short:
+                    short.add(number)  # the end of its file, or cut off on the way: asked once more, the same is true
+                    again.append(number)
+            elif is_temporary(part):
+                again.append(number)
+            found[number] = part
+        left_s = stops - time.monotonic()
+        if not again or left_s <= 0:
+            break
+        time.sleep(min(wait_s, left_s))
+        count_retried(len(again))
+        wanted = again
+    return found
+
+
+def _ranges_at_once(
+    files: Any, paths: list[str], starts: list[int] | None, ends: list[int] | None, options: dict[str, Any]
+) -> list[Any]:
+    """In one request for each; by threads where the store's own client would make one after the other."""
+    if files.async_impl or is_local(files) or len(paths) < 2:
+        # Not `cat`, which takes a * or [ in a name for a pattern.
+        return list(files.cat_ranges(paths, starts, ends, on_error="return", **options))
+    each = [[path, starts and starts[number], ends and ends[number]] for number, path in enumerate(paths)]
+    with ThreadPoolExecutor(min(len(paths), THREADS), "store") as threads:
+        parts = threads.map(lambda one: files.cat_ranges(*([part] for part in one), on_error="return", **options), each)
+        return [part for (part,) in parts]
+
+
+def _fitted(data: bytes, start: int, end: int | None) -> bytes:
+    """The range alone, where a web server that knows none has sent the whole file."""
+    return data[start:end] if end is not None and len(data) > end - start else data
+
+
+def opened(files: Any, path: str, deadline_s: float) -> BinaryIO:
+    """A file to read, each of whose blocks is asked for patiently."""
+    if is_local(files):
+        return open(path, "rb")
+    file: Any = patiently(lambda: files.open(path, "rb"), deadline_s)
+    if cache := getattr(file, "cache", None):
+        fetch, size = cache.fetcher, file.size
+
+        def whole(start: int, end: int) -> bytes:
+            data = bytes(fetch(start, end))
+            if size is not None and len(data) < min(end, size) - start:
+                raise ShortReadError(f"{len(data):,} of {min(end, size) - start:,} bytes")
+            return data
+
+        cache.fetcher = lambda start, end: patiently(lambda: whole(start, end), deadline_s)
+    return file  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder by URL. Travels to other processes as its URL, so that no credential is ever pickled."""
+    """A folder by URL. Travels to other processes as its URL, so that no credential is ever pickled.
+
+    What a store refuses for the moment is asked again until `deadline_s` have passed; what it refuses for good is a
+    `StorageError`, except that something is not there.
+    """
 
     url: str
+    deadline_s: float = DEADLINE_S
 
     def __post_init__(self) -> None:
         if any(sign in self.url for sign in "*?[") and not is_local(self.files):
@@ -88,77 +192,90 @@ class Folder:
         return locate(self.url)[0]
 
     def sub(self, name: str) -> "Folder":
-        return Folder(f"{self.url.rstrip('/')}/{name}")
+        return replace(self, url=f"{self.url.rstrip('/')}/{name}")
 
     def exists(self, name: str = "") -> bool:
-        return bool(self.files.exists(self.path(name)))
+        return bool(self._patiently(self.files.exists, self.path(name)))
 
     def names(self) -> list[str]:
         """What lies directly in the folder, sorted; nothing where there is no folder."""
         with contextlib.suppress(FileNotFoundError):
-            return sorted(os.path.basename(path.rstrip("/")) for path in self.files.ls(self.path(), detail=False))
+            paths = self._patiently(self.files.ls, self.path(), detail=False)
+            return sorted(os.path.basename(path.rstrip("/")) for path in paths)
         return []
 
     def sizes(self) -> dict[str, int]:
         """The sizes of the files directly in the folder."""
         with contextlib.suppress(FileNotFoundError):
-            infos = self.files.ls(self.path(), detail=True)
+            infos = self._patiently(self.files.ls, self.path(), detail=True)
             return {os.path.basename(info["name"]): info["size"] for info in infos if info["type"] == "file"}
         return {}
 
     def read(self, name: str) -> bytes:
-        return bytes(self.files.cat_file(self.path(name)))
+        return self.read_all([name])[name]
 
     def read_all(self, names: list[str]) -> dict[str, bytes]:
         """Many small files at once: concurrently where the store is remote."""
-        if not names:
-            return {}
-        # Not `cat`, which takes a * or [ in a name for a pattern.
-        found = self.files.cat_ranges([self.path(name) for name in names], None, None, on_error="raise")
-        return dict(zip(names, map(bytes, found), strict=True))
+        found = {}
+        paths = [self.path(name) for name in names]
+        for name, data in zip(names, read_ranges(self.files, paths, None, None, self.deadline_s), strict=True):
+            if isinstance(data, Exception):
+                self._explain(data)
+                raise data
+            found[name] = data
+        return found
 
     def publish(self, name: str, data: bytes) -> None:
         """Write a file whole or not at all: a rename on a local disk, one PUT in object storage."""
-        path = self.path(name)
-        if not is_local(self.files):
-            self.files.pipe_file(path, data)
-            return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        if is_local(self.files):
+            disk.publish(self.path(name), data)
+        else:
+            self._patiently(self.files.pipe_file, self.path(name), data)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a small file unless it is there; whether this call wrote it. Atomic where the store can be."""
+        """Write a small file, whole, unless another is there; whether it holds this data now.
+
+        Of several who do so one succeeds, where the store has conditional writes; another lets each of them.
+        """
         path = self.path(name)
-        if is_local(self.files):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            try:
-                with open(path, "xb") as file:
-                    file.write(data)
-            except FileExistsError:
-                return False
-            return True
         try:
-            self.files.pipe_file(path, data, mode="create")  # a conditional write where the backend has one
-        except FileExistsError:
-            return False
-        except OSError:
-            if self.exists(name):  # some stores refuse without saying why
+            if is_local(self.files):
+                disk.create(path, data)
+            else:
+                self._patiently(self.files.pipe_file, path, data, mode="create")
+        except OSError as error:
+            if isinstance(error, FileExistsError) or _is_refusal(error):
+                with contextlib.suppress(FileNotFoundError):  # the other has removed it since
+                    return self.read(name) == data  # its own, perhaps: a try that arrived, although its answer did not
                 return False
-            raise
+            if code_of(error) not in ("NotImplemented", "501"):
+                raise
+            self.publish(name, data)
         return True
 
     def delete(self, names: list[str]) -> None:
         """Remove files or folders; one that is gone already is no fault."""
+        together = set(names) & self.sizes().keys() if len(names) > 1 and not is_local(self.files) else set()
+        if together:  # a thousand in one request, where one by one each takes three
+            self._patiently(self.files.rm, [self.path(name) for name in sorted(together)])
         for name in names:
+            if name in together:
+                continue
             with contextlib.suppress(FileNotFoundError):
-                self.files.rm(self.path(name), recursive=True)
+                self._patiently(self.files.rm, self.path(name), recursive=True)
+
+    def _patiently(self, operation: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return patiently(partial(operation, *arguments, **options), self.deadline_s)
+        except Exception as error:
+            self._explain(error)
+            raise
+
+    def _explain(self, error: Exception) -> None:
+        if (known := sentence(error, self.url)) is not None and not _is_refusal(error):
+            raise StorageError(known) from error
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Of a conditional write. s3fs makes FileExistsError of it only where the store's words are Amazon's."""
+    return code_of(error) in ("PreconditionFailed", "412") or status_of(error) == 412

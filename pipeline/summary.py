@@ -20,6 +20,7 @@ class Session:
 
     wall_s: float
     audio_s: float  # of the units it committed
+    num_retried: int = 0  # requests to stores that the driver itself made again
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Summary:
     seconds_total: float  # of audio in the manifest: known, or estimated from sizes
     seconds_known: bool
     emissions_bytes: int = 0  # kept
+    num_retried: int = 0  # requests to stores that were made again, by what was committed and by the session's driver
     stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds of all workers together
     stage_cpu_s: dict[str, float] = field(default_factory=dict)
     session: Session | None = None  # the last that did something; None where the run is only looked at
@@ -68,6 +70,7 @@ def summarise(run: Run, units: list[UnitInfo], commits: list[Commit], session: S
         seconds_total=sum(unit.seconds for unit in units),
         seconds_known=all(unit.seconds_known for unit in units),
         emissions_bytes=sum(commit.emissions.size for commit in commits if commit.emissions),
+        num_retried=sum(commit.num_retried for commit in commits) + (session.num_retried if session else 0),
         stage_s=dict(stage_s),
         stage_cpu_s=dict(stage_cpu_s),
         session=session,

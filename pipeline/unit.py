@@ -21,6 +21,7 @@ class Unit:
     columns: pa.Table | None = None  # passed-through columns of the input, a row per recording
     stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds by stage
     stage_cpu_s: dict[str, float] = field(default_factory=dict)  # CPU seconds of the stage's own process
+    num_retried: int = 0  # requests to a store that were made again
     commit: Commit | None = None  # what write left behind
 
     def pending(self) -> list[Recording]:

@@ -15,6 +15,7 @@ from pipeline import emissions
 from pipeline.commit import Commit, Stored, Tally, part_name
 from pipeline.records import to_table
 from pipeline.run import Run
+from pipeline.store import num_retried
 from pipeline.unit import Unit
 
 
@@ -25,7 +26,10 @@ class Writer:
         self._run, self._keep_emissions = run, keep_emissions
 
     def __call__(self, unit: Unit) -> Unit:
-        began, cpu_began = time.perf_counter(), time.process_time()
+        began, cpu_began, retried_before = time.perf_counter(), time.process_time(), num_retried()
+        # A part that is committed is not written over, not even by one that differs in the last digits of a float.
+        if (there := self._run.done_before(unit)) is not None:
+            return Unit(unit.id, attempt=unit.attempt, commit=there)
         unit.finish()
         part, name = part_bytes(unit), part_name(unit.id, unit.attempt)
         self._run.write_part(name, part)
@@ -43,9 +47,9 @@ class Writer:
             stage_cpu_s=unit.stage_cpu_s | {"write": time.process_time() - cpu_began},
             written_at=time.time(),
             emissions=kept,
+            num_retried=unit.num_retried + num_retried() - retried_before,
         )
-        self._run.commit(commit)
-        return Unit(unit.id, attempt=unit.attempt, commit=commit)
+        return Unit(unit.id, attempt=unit.attempt, commit=self._run.commit(commit))
 
     def _write_emissions(self, unit: Unit) -> Stored:
         earlier = {}

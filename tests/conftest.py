@@ -4,14 +4,21 @@ import importlib.util
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+
+from tests.object_store import ceph, ceph_server, rclone, rclone_server, s3, s3_server  # noqa: F401
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 # Language models and compiled code of tests are kept with the checkout, from run to run.
 os.environ.setdefault("NIGHTSHIFT_CACHE", str(Path(__file__).parents[1] / "build" / "cache"))
+
+# Of several processes that run tests, each keeps to one core.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell starts its background jobs with SIGINT ignored, which the runs that tests interrupt would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -19,6 +26,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # No deadlines: a busy machine is no fault of the code, and the first example pays for the imports.
 hypothesis.settings.register_profile("nightshift", deadline=None)
 hypothesis.settings.load_profile("nightshift")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What uses Ray stays in one process: two clusters at once, on two cores, would be twice as slow each."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What the tests measured, by `record_property`: kills survived, peak memory, and the like."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in getattr(report, "user_properties", ()) if report.when == "call" else ():
+            terminalreporter.write_line(f"{report.location[2]}: {name} {value}")
 
 
 def pytest_report_header() -> str | None:

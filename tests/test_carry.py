@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -91,9 +92,11 @@ def test_a_fault_keeps_its_stage_and_trace():
 def test_an_input_that_kills_its_process_loses_its_unit_only_and_is_then_found(ray_here, tmp_path, pool):
     """Ray Data's default is to restart and retry for ever."""
     stages = plan(Stage("encode", partial(Deadly, "2-1", tmp_path), pool), Stage("decode", Sum, ACTOR))
-    done = {unit.id: unit for unit in on_ray(stages, [Unit(n) for n in range(4)])}
-    assert sorted(done) == [0, 1, 3]
+    done = {unit.id for unit in on_ray(stages, [Unit(n) for n in range(4)])}
     assert len(list(tmp_path.iterdir())) <= 4  # bounded
+    if neighbours := {0, 1, 3} - done:  # that waited at the same actor each time; the driver makes a second pass
+        done |= {unit.id for unit in on_ray(stages, [Unit(n) for n in neighbours])}
+    assert done == {0, 1, 3}
 
     unit = isolate(stages, listed(Unit(2)))
     assert [recording.status for recording in unit.recordings] == ["ok", "failed", "ok", "ok"]
@@ -114,6 +117,34 @@ def test_a_process_that_dies_while_its_stage_is_built_neither_loops_nor_blames_a
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.ray
+def test_a_recording_is_not_blamed_for_what_happened_to_its_process_by_chance(ray_here, tmp_path):
+    """The kernel took its memory back while others had it all, say, and later there was enough."""
+    (tmp_path / "built").mkdir()
+    (tmp_path / "run").mkdir()
+    unit = isolate(plan(Stage("encode", partial(Unlucky, tmp_path), ACTOR)), listed(Unit(2)))
+    assert [recording.status for recording in unit.recordings] == ["ok"] * 4
+    assert [len(list((tmp_path / name).iterdir())) for name in ("built", "run")] == [2, 2]
+
+
+class Unlucky:
+    """Killed twice while it is built, and twice at work."""
+
+    def __init__(self, marks: Path) -> None:
+        self.marks = marks
+        self._killed("built")
+
+    def __call__(self, unit: Unit) -> Unit:
+        if unit.recordings[0].id == "2-1":
+            self._killed("run")
+        return unit
+
+    def _killed(self, doing: str) -> None:
+        if (num := len(list((self.marks / doing).iterdir()))) < 2:
+            (self.marks / doing / str(num)).touch()
+            die()
 
 
 @pytest.mark.ray

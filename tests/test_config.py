@@ -1,5 +1,6 @@
 """Configuration that is wrong must say so; configuration that is right must mean the same on every resume."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -32,6 +33,15 @@ def refusal(*overrides: str, toml: str | bytes | None = None, directory: Path | 
         ("read.limit=1.5", "read.limit = 1.5: expected a whole number or none"),
         ("read.limit=true", "read.limit = True: expected a whole number or none"),
         ("read.max_duration_s=long", "read.max_duration_s = 'long': expected a number"),
+        ("read.max_rate_hz=0", "read.max_rate_hz must be above zero and finite, not 0"),
+        ("read.max_unpacked_gb=-1", "read.max_unpacked_gb must be above zero and finite, not -1.0"),
+        ("read.storage_deadline_s=0", "read.storage_deadline_s must be above zero and finite, not 0.0"),
+        ("read.source=tar", "read.source = 'tar': expected auto or files or parquet or jsonlines or csv or webdataset"),
+        ("read.channels=both", "read.channels = 'both': expected mix or each or a whole number"),
+        ("read.channels=true", "read.channels = True: expected mix or each or a whole number"),
+        ("read.channels=1.0", "read.channels = 1.0: expected mix or each or a whole number"),
+        ("read.channels=-1", "read.channels must be mix, each, or a number from 0, not -1"),
+        ("read.changed=ignore", "read.changed = 'ignore': expected refuse or reread"),
         ("encode.model=3", "encode.model = 3: expected text"),
         ("encode.device=tpu", "encode.device = 'tpu': expected auto or cpu or cuda"),
         ("encode.device=[]", "encode.device = []: expected auto or cpu or cuda"),
@@ -109,6 +119,16 @@ def test_words_need_no_quotes(text: str, value: Any) -> None:
     assert load(None, [f"read.id_column={text}"]).read.id_column == value
 
 
+@pytest.mark.parametrize(("text", "value"), [("mix", "mix"), ('"each"', "each"), ("0", 0), ("7", 7)])
+def test_channels_are_a_word_or_a_number(text: str, value: Any) -> None:
+    assert load(None, [f"read.channels={text}"]).read.channels == value
+
+
+@pytest.mark.parametrize("limit", [key.name for key in fields(ReadConfig) if key.name.startswith("max_")])
+def test_a_limit_may_be_raised_to_try_again_what_failed_by_it(limit: str) -> None:
+    assert fingerprinted(f"read.{limit}=7") == Config().that_shape_results()
+
+
 def fingerprinted(override: str) -> dict[str, Any]:
     return load(None, [override]).that_shape_results()
 
@@ -124,7 +144,7 @@ def fingerprinted(override: str) -> dict[str, Any]:
             "decode.actors=2",
             "decode.threads=2",
         ),
-        *("read.max_memory_gb=1", "read.decode_timeout_s=5"),
+        *("read.max_memory_gb=1", "read.decode_timeout_s=5", "read.storage_deadline_s=5", "read.changed=reread"),
         *("run.cpus=1", "run.address=auto", "run.max_failed_share=0.5", "run.log_every_s=1"),
     ],
 )
@@ -135,7 +155,8 @@ def test_a_run_may_be_resumed_on_another_machine(override: str) -> None:
 @pytest.mark.parametrize(
     "override",
     [
-        *("encode.model=m", "read.limit=5", "read.unit_s=60", "read.max_duration_s=5"),
+        *("encode.model=m", "read.limit=5", "read.unit_s=60", "read.source=files"),
+        *("read.channels=each", "read.channels=1"),
         *("read.id_column=x", "read.reference_column=x", "encode.keep_emissions=true"),
         *("encode.precision=bf16", "encode.language=fra"),
         *("encode.whole_s=60", "encode.window_s=30", "encode.overlap_s=3"),

@@ -166,6 +166,24 @@ def test_a_store_that_is_away_for_a_moment_does_not_end_the_signs_of_life(
         assert lock.lost is None
 
 
+def test_a_store_that_lets_everybody_write_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a lock waits whether another writes after it, and who is written over stops."""
+    folder = Folder("memory://lenient/run")
+
+    def lenient(self: Folder, name: str, data: bytes) -> bool:
+        self.publish(name, data)
+        return True
+
+    def another_writes(seconds: float) -> None:
+        write_lock(folder)
+
+    monkeypatch.setattr(Folder, "create", lenient)
+    monkeypatch.setattr("pipeline.lock.time.sleep", another_writes)
+    with pytest.raises(UsageError, match="another driver started on this run at the same moment"):
+        Lock(folder).__enter__()
+    folder.delete([LOCK])
+
+
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=f"cannot write to {tmp_path}/file/run"):

@@ -1,5 +1,6 @@
 """What a person sees while a run is going on, and the sums behind it."""
 
+import dataclasses
 import io
 import re
 
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from pipeline.commit import Commit, Tally
 from pipeline.manifest import UnitInfo
+from pipeline.patience import count_retried
 from pipeline.progress import Progress, clock, hours
 from pipeline.records import ErrorCounts
 
@@ -36,6 +38,23 @@ def test_lines_tell_hours_recordings_speed_rest_and_failures():
     assert re.search(r"[\d,]+ h of audio per hour", line)
     assert " left" in line
     assert "2 failed (read: not audio 2)" in line
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_requests_that_were_made_again_are_told_once(is_terminal):
+    """Of other processes as their commits have it, of this one as it counts itself."""
+    progress, screen = shown(is_terminal)
+    with progress:
+        progress.phase("listing")
+        assert progress.num_retried == 0
+        count_retried(2)
+        progress.begin(UNITS, [dataclasses.replace(commit(0), num_retried=1000)])
+        progress.add(dataclasses.replace(commit(1), num_retried=10))
+        progress.add(dataclasses.replace(commit(2), num_retried=2), elsewhere=False)
+        if is_terminal:
+            progress._live.refresh()
+        assert progress.num_retried == 12
+    assert "12 requests retried" in screen.getvalue()
 
 
 def test_what_was_done_before_does_not_count_towards_the_speed():

@@ -1,13 +1,14 @@
 """The row on its way to a part and back: an attempt that keeps what an earlier one finished must not change it."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import RecordingError
-from pipeline.records import Alternative, ErrorCounts, Recording, Word, from_table, to_table
+from pipeline.records import Alternative, Cut, ErrorCounts, Recording, Span, Word, from_table, to_table
 from pipeline.unit import Unit
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -19,7 +20,9 @@ RECORDINGS = st.builds(
     uri=TEXT,
     row=st.none() | st.integers(0, 2**63 - 1),
     reference=st.none() | TEXT,
+    span=st.none() | st.builds(Span, TEXT, st.just(0)),  # the first byte is not written
     duration_s=st.none() | st.floats(0, 1e9),
+    truncated=st.none() | st.booleans(),
     text=st.none() | TEXT,
     words=st.none()
     | st.lists(st.builds(Word, TEXT, SINGLE, SINGLE, st.none() | SINGLE, st.none() | SINGLE), max_size=3),
@@ -35,7 +38,16 @@ RECORDINGS = st.builds(
 )
 
 
-@given(st.lists(RECORDINGS, max_size=4))
+def cut(recording: Recording, offset_s: float | None, channel: int | None) -> Recording:
+    """A recording that is part of a file: as long as it came out."""
+    length_s = None if offset_s is None else recording.duration_s
+    return replace(recording, cut=Cut(offset_s or 0.0, length_s, channel))
+
+
+PLACED = st.builds(cut, RECORDINGS, st.none() | st.floats(1e-3, 1e6), st.none() | st.integers(0, 63))
+
+
+@given(st.lists(PLACED, max_size=4))
 def test_what_is_written_is_what_comes_back(recordings: list[Recording]) -> None:
     assert from_table(to_table(recordings)) == recordings
 
@@ -51,6 +63,7 @@ def test_counts_of_parts_add_up_to_counts_of_the_whole(one: ErrorCounts, other: 
 def test_a_failure_row_holds_nothing_half_done() -> None:
     """A text beside status failed would be counted by whoever reads the column alone."""
     row = Recording("a", "a.wav", reference="HELLO", audio=np.zeros(1, np.float32), duration_s=1.0)
+    row.truncated = True
     row.text, row.words, row.confidence, row.frame_s = "HELLO", [Word("HELLO", 0, 1, 1)], 0.5, 0.02
     row.score, row.nbest, row.narrowed = -1.0, [Alternative("HELLO", -1.0, -2.0)], True
     row.word_errors = row.char_errors = ErrorCounts(1)

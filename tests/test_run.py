@@ -11,10 +11,10 @@ from pipeline import run as runs
 from pipeline.commit import Commit, Stored, Tally, file_name, part_name
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
-from pipeline.manifest import units_of
 from pipeline.read.entries import Entry, Piece
 from pipeline.records import ErrorCounts, Word
 from pipeline.run import Run
+from pipeline.spool import Spool
 from pipeline.store import Folder
 from pipeline.unit import Unit
 from pipeline.write import Writer, read_parts
@@ -35,7 +35,8 @@ class Listed:
         pass
 
     def freeze(self, manifest):
-        return manifest.write(units_of(self, ReadConfig()), self.schema)
+        with Spool(self, ReadConfig()) as listed:
+            return listed.freeze(manifest)
 
     def pieces(self):
         for number in range(self.num_recordings):
@@ -80,7 +81,7 @@ def test_rows_in_are_rows_out_with_their_columns(tmp_path):
 def test_a_part_without_a_commit_does_not_count_and_is_removed(tmp_path):
     run = prepared(tmp_path / "out")
     written(run)
-    (tmp_path / "out/commits" / file_name(1)).unlink()
+    (tmp_path / "out/commits" / file_name(1, 0)).unlink()
     (tmp_path / "out/data/.part-000002.parquet.1234.tmp").write_bytes(b"half a part")
     assert len(read_parts(run)) < 6
     assert [unit.id for unit in runs.pending_units(run.manifest.units(), run.commits(), False)] == [1]
@@ -95,6 +96,7 @@ def test_the_same_unit_written_twice_is_the_same_bytes(tmp_path):
     part = tmp_path / "out/data" / part_name(0, 0)
     Writer(run)(finished(run.load(Unit(0))))
     first = part.read_bytes()
+    (tmp_path / "out/commits" / file_name(0, 0)).unlink()
     late = run.load(Unit(0))
     late.stage_s["encode"] = 123.0
     Writer(run)(finished(late))
@@ -117,6 +119,61 @@ def test_retrying_keeps_what_is_finished_and_the_old_part_until_the_new_commit(t
     assert runs.pending_units(run.manifest.units(), run.commits(), retry_failed=True) == []
     run.sweep(run.commits())
     assert part_name(unit.id, 0) not in {path.name for path in (tmp_path / "out/data").iterdir()}
+
+
+def test_what_is_committed_is_neither_written_over_nor_written_again(tmp_path):
+    """By a task that is done twice, on another kind of processor perhaps, whose floats end differently."""
+    run = prepared(tmp_path / "out")
+    first = Writer(run)(finished(run.load(Unit(0)))).commit
+    part = tmp_path / "out/data" / first.part
+    before = part.read_bytes()
+    late = finished(run.load(Unit(0)))
+    late.recordings[0].confidence = 0.25
+    assert Writer(run)(late).commit == first
+    assert part.read_bytes() == before
+    assert run.commit(dataclasses.replace(first, written_at=0.0)) == first  # both wrote, of the same bytes
+
+
+@pytest.mark.parametrize("change", [{"sha256": "other bytes"}, {"fingerprint": "other settings"}])
+def test_two_drivers_on_one_run_are_found_out_at_the_commit(tmp_path, change):
+    run = prepared(tmp_path / "out")
+    first = Writer(run)(finished(run.load(Unit(0)))).commit
+    with pytest.raises(UsageError, match=r"unit 0 is committed already.*another driver is writing this run"):
+        run.commit(dataclasses.replace(first, **change))
+    assert run.commit_of(0) == first
+
+
+def test_the_last_attempt_counts_and_the_others_are_swept(tmp_path):
+    """Also where a kill came between the commit of an attempt and the sweep."""
+    run = prepared(tmp_path / "out")
+    written(run, failing="r3")
+    for attempt in (1, 2):
+        (unit,) = runs.pending_units(run.manifest.units(), run.commits(), retry_failed=True)
+        assert unit.attempt == attempt
+        Writer(run)(finished(run.load(unit), failing="r3" if attempt == 1 else None))
+        assert run.commit_of(unit.id).attempt == run.commits()[unit.id].attempt == attempt
+    assert len(read_parts(run)) == 6
+    run.sweep(run.commits())
+    names = {path.name for path in (tmp_path / "out/commits").iterdir()}
+    assert file_name(unit.id, 2) in names
+    assert len(names) == len(run.manifest.units())
+    assert run.commit_of(unit.id).attempt == 2
+
+
+def test_a_commit_without_its_part_is_swept_so_that_another_can_take_its_place(tmp_path):
+    run = prepared(tmp_path / "out")
+    written(run)
+    (tmp_path / "out/data" / part_name(1, 0)).unlink()
+    run.sweep(run.commits())
+    assert not (tmp_path / "out/commits" / file_name(1, 0)).exists()
+    Writer(run)(finished(run.load(Unit(1))))
+    assert len(read_parts(run)) == 6
+
+
+def test_a_commit_from_before_retries_were_counted_is_read():
+    values = json.loads(Commit(7, "part", 10, "ab", "cd", Tally()).to_json())
+    del values["num_retried"]
+    assert Commit.from_json(json.dumps(values).encode()).num_retried == 0
 
 
 def test_a_commit_survives_its_json():

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, whoever is killed and whoever else is writing."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -18,10 +19,13 @@ from pipeline.store import Folder, absolute, locate, overlap
 OLD, NEW = b"old" * 1_000_000, b"new" * 1_000_000  # large enough to be killed in the middle of
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "ceph"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Folder]:
     if request.param == "local":
         yield Folder(str(tmp_path / "run [1]" / "x"))
+        return
+    if request.param == "ceph":
+        yield Folder(f"{request.getfixturevalue('ceph').url}/x")
         return
     yield Folder("memory://store/x")
     files = fsspec.filesystem("memory")
@@ -100,6 +104,37 @@ def test_of_many_who_create_a_file_one_does(tmp_path: Path) -> None:
     assert [str(number).encode() for number in wrote] == [folder.read("lock")]
 
 
+def test_a_file_that_is_created_is_whole_whoever_is_killed(tmp_path: Path) -> None:
+    """A commit half-written would count."""
+    script = f"""
+import itertools
+from pipeline.store import Folder
+print("ready", flush=True)
+for number in itertools.count():
+    Folder({str(tmp_path)!r}).create(f"file-{{number}}", b"new" * 1_000_000)
+"""
+    for attempt in range(3):
+        writer = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(0.05 + 0.021 * attempt)
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    whole = [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    assert whole and all(path.read_bytes() == NEW for path in whole)
+
+
+def test_a_disk_without_hard_links_creates_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    folder = Folder(str(tmp_path))
+    assert folder.create("marker", b"mine")
+    assert not folder.create("marker", b"another's")
+    assert folder.read("marker") == b"mine" and folder.names() == ["marker"]
+
+
 def test_a_local_disk_and_a_store_are_used_alike(folder: Folder) -> None:
     assert folder.names() == []
     assert not folder.exists("a")
@@ -107,6 +142,7 @@ def test_a_local_disk_and_a_store_are_used_alike(folder: Folder) -> None:
     folder.publish("a", b"2")
     assert folder.create("b", b"3")
     assert not folder.create("b", b"4")
+    assert folder.create("b", b"3")  # what is there is what was to be
     folder.sub("sub").publish("c", b"5")
     assert folder.names() == ["a", "b", "sub"]
     assert folder.read_all(["a", "b"]) == {"a": b"2", "b": b"3"}

@@ -7,6 +7,7 @@ import tomllib
 from xml.etree import ElementTree
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from jobs import tune as job
@@ -17,10 +18,10 @@ from pipeline.decode.fit import misfits
 from pipeline.decode.settings import settle
 from pipeline.errors import UsageError
 from pipeline.heatmap import heat_map
-from pipeline.manifest import units_of
 from pipeline.read.entries import Entry, Piece
 from pipeline.request import run_with_emissions
 from pipeline.run import find
+from pipeline.spool import Spool
 from pipeline.store import Folder
 from pipeline.text.vocabulary import Vocabulary
 from pipeline.tune import LEAST, Setting, Trial, Tuned, sample
@@ -67,12 +68,13 @@ class Made:
         read = configuration.ReadConfig(unit_s=8.0)
 
         class Source:
+            schema = pa.schema([])
+
             def pieces(self):
                 return (Piece([entry]) for entry in entries)
 
-        import pyarrow as pa
-
-        return manifest.write(units_of(Source(), read), pa.schema([]))
+        with Spool(Source(), read) as listed:
+            return listed.freeze(manifest)
 
 
 def sentence(number: int) -> str:

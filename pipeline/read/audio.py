@@ -1,77 +1,126 @@
-"""Audio bytes to 16 kHz mono, by libsndfile and soxr.
+"""Audio bytes to 16 kHz mono: libsndfile for what it knows, ffmpeg's libraries for the rest, soxr for every rate.
 
-Knows nothing of files, and is not to be trusted with them either: `guard` runs it in a process of its own, because
-what it decodes is somebody else's bytes.
+Knows nothing of where the bytes are, and is not to be trusted with them either: `guard` runs it in a process of its
+own, because they are somebody else's. That process can open no file once it has started, so what this needs is
+imported here and not where it is used.
 """
 
-import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import soxr
 
 from pipeline.errors import RecordingError
-from pipeline.records import SAMPLE_RATE, AudioArray
+from pipeline.read import libav, sndfile
+from pipeline.read.guard import Limits, Sound
+from pipeline.read.track import Track
+from pipeline.records import SAMPLE_RATE, WHOLE, AudioArray, Cut
 
-MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; a rate outside is a damaged header (1,092,676 Hz was seen in the wild)
-MAX_CHANNELS = 64
-UNKNOWN_FRAMES = 2**40  # a FLAC that was streamed does not tell its length, and libsndfile then claims 2**63 frames
-BLOCK_FRAMES = 2**20
+MIN_RATE = 1_000  # Hz; lower is a damaged header
+LOUDEST = 2.0**31  # ordinary samples are at most 1; some files hold floats as loud as 32-bit integers; above is damage
+LONGEST_S = 2.0**31  # that a cut may name; as frames it still fits into what libraries count with
 
 
-def decode(data: bytes, max_duration_s: float) -> AudioArray:
-    """The whole recording, channels averaged; `RecordingError` where it is not audio or breaks a limit.
+def decode(file: Any, limits: Limits, cut: Cut = WHOLE) -> Sound:
+    """The cut, mixed to one channel; `RecordingError` where it is not audio or breaks a limit.
 
-    What is 16 kHz mono of 16 bits already stays that: half the memory on every way that it goes.
+    What is 16 kHz of 16 bits already and need not be mixed stays that: half the memory on every way that it goes.
     """
-    import soundfile
+    track = _track(file, limits)
+    first, last = _frames(cut, track)
+    known = track.declared if track.num_frames is None else track.num_frames
+    if known is not None and known <= first > 0:
+        raise _after_the_end(cut)
+    if known is not None and min(known, last) - first > limits.max_duration_s * track.rate:
+        raise _too_long(limits, f"{(min(known, last) - first) / track.rate:.0f} s by its header")
+    one = track.num_channels == 1 or cut.channel is not None
+    as_int16 = track.is_pcm16 and track.rate == SAMPLE_RATE and one
+    mono = (_mono(block, cut.channel) for block in _wanted(track, cut, limits, as_int16))
+    declared_s = None if track.declared is None else max(0.0, min(track.declared, last) - first) / track.rate
+    return Sound(declared_s, mono if as_int16 else _at_16k(mono, track.rate))
 
-    if not data:
+
+def num_channels(file: Any, limits: Limits) -> int:
+    return _track(file, limits).num_channels
+
+
+def _track(file: Any, limits: Limits) -> Track:
+    """Limits before the first sample is decoded: a small file may unpack to hours, a header may claim terabytes."""
+    head = file.read(64)
+    file.seek(0)
+    if not head:
         raise RecordingError("empty file")
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            _check_header(file.samplerate, file.channels, file.frames, max_duration_s)
-            as_it_is = (file.samplerate, file.channels, file.subtype) == (SAMPLE_RATE, 1, "PCM_16")
-            blocks = _blocks(file, max_duration_s, "int16" if as_it_is else "float32")
-            mono: list[Any] = list(blocks if as_it_is else _to_mono_16k(blocks, file.channels, file.samplerate))
-    except soundfile.LibsndfileError as error:
-        raise _reason(data, error) from error
-    return np.concatenate(mono).reshape(-1)  # (num_samples,)
+    track = None if _is_for_libav(head) else sndfile.open_track(file)
+    if track is None:
+        track = libav.open_track(file)
+    if track is None:
+        raise RecordingError("not audio")
+    if track.rate > limits.max_rate_hz:
+        raise RecordingError(f"sample rate over {limits.max_rate_hz} Hz (read.max_rate_hz)", f"{track.rate} Hz")
+    if track.rate < MIN_RATE:
+        raise RecordingError("implausible sample rate", f"{track.rate} Hz")
+    if track.num_channels > limits.max_channels:
+        over = f"more than {limits.max_channels} channels (read.max_channels)"
+        raise RecordingError(over, f"{track.num_channels}")
+    return track
 
 
-def _blocks(file: Any, max_duration_s: float, dtype: str) -> Iterator[AudioArray]:
-    """The frames that are there, block by block, so that only the result is ever held whole: (frames, channels)."""
-    limit = max_duration_s * file.samplerate
-    left = file.frames if file.frames < UNKNOWN_FRAMES else int(limit) + 1  # headers may also claim less than there is
-    file.seekable = lambda: False  # else soundfile seeks after every read, which fails without a length
+def _is_for_libav(head: bytes) -> bool:
+    """What libsndfile cannot read but may take for MP3, FLAC in Ogg, of which it reads what it wrote itself, and Opus,
+    which it decodes at less than half the speed.
+    """
+    is_adts = head[:1] == b"\xff" and head[1:2] in (b"\xf0", b"\xf1", b"\xf8", b"\xf9")
+    is_ogg = head[:4] == b"OggS" and (b"OpusHead" in head or b"\x7fFLAC" in head)
+    return is_adts or is_ogg or head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3"
+
+
+def _frames(cut: Cut, track: Track) -> tuple[int, int]:
+    """The first frame of a cut and the one after its last."""
+    offset_s, length_s = cut.offset_s, LONGEST_S if cut.length_s is None else cut.length_s
+    if not (0 <= offset_s <= LONGEST_S and 0 < length_s <= LONGEST_S):
+        raise RecordingError("no segment of its audio", f"{length_s} s from {offset_s} s on")
+    if cut.channel is not None and not 0 <= cut.channel < track.num_channels:
+        raise RecordingError("no channel of that number (read.channels)", f"{cut.channel} of {track.num_channels}")
+    # Both from seconds, so that one cut ends where the next begins.
+    return round(offset_s * track.rate), round((offset_s + length_s) * track.rate)
+
+
+def _wanted(track: Track, cut: Cut, limits: Limits, as_int16: bool) -> Iterator[AudioArray]:
+    """Blocks of a cut: at least one frame, and no more than is allowed."""
+    first, last = _frames(cut, track)
     num_frames = 0
-    while left > 0 and len(block := file.read(min(left, BLOCK_FRAMES), dtype=dtype, always_2d=True)):
+    for block in track.read(first, last, as_int16) if first < last else ():
         num_frames += len(block)
-        left -= len(block)
-        if num_frames > limit:
-            raise _too_long(max_duration_s)
-        yield block
+        if num_frames > limits.max_duration_s * track.rate:
+            raise _too_long(limits)
+        if len(block):
+            yield block
     if not num_frames:
-        raise RecordingError("no samples")
+        raise _after_the_end(cut) if 0 < first < last else RecordingError("no samples")
 
 
-def _to_mono_16k(blocks: Iterable[AudioArray], channels: int, rate: int) -> Iterator[AudioArray]:
-    import soxr
+def _mono(block: AudioArray, channel: int | None) -> AudioArray:
+    """(frames, channels) -> (frames,)."""
+    if channel is None and block.shape[1] > 1:
+        # A product with 1/channels is 20 times as fast as mean(axis=1) on 44.1 kHz stereo.
+        share = np.full(block.shape[1], 1 / block.shape[1], np.float32)
+        mixed: AudioArray = block @ share
+        return mixed
+    one: AudioArray = block[:, channel or 0].copy()
+    return one
 
+
+def _at_16k(blocks: Iterable[AudioArray], rate: int) -> Iterator[AudioArray]:
     # Bit for bit what resampling the whole would give.
     resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-    share = np.full(channels, 1 / channels, np.float32)
     num_frames = num_samples = 0
     for block in blocks:
-        # A product with 1/channels is 20 times as fast as mean(axis=1) on 44.1 kHz stereo.
-        mono = block @ share if channels > 1 else block[:, 0]
-        if not np.isfinite(mono).all():
-            raise RecordingError("samples that are not numbers", "NaN or infinite samples")
-        if rate != SAMPLE_RATE:
-            mono = resampler.resample_chunk(mono)
+        _check(block)
+        resampled = block if rate == SAMPLE_RATE else resampler.resample_chunk(block)
         num_frames += len(block)
-        num_samples += len(mono)
-        yield mono
+        num_samples += len(resampled)
+        yield resampled
     if rate != SAMPLE_RATE:
         rest = resampler.resample_chunk(np.empty(0, np.float32), last=True)
         if not num_samples + len(rest):
@@ -79,24 +128,16 @@ def _to_mono_16k(blocks: Iterable[AudioArray], channels: int, rate: int) -> Iter
         yield rest
 
 
-def _check_header(rate: int, channels: int, num_frames: int, max_duration_s: float) -> None:
-    """Limits before the first sample is decoded: a small file may unpack to hours, a header may claim terabytes."""
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise RecordingError("implausible sample rate", f"{rate} Hz")
-    if channels > MAX_CHANNELS:
-        raise RecordingError("too many channels", f"{channels}")
-    if max_duration_s * rate < num_frames < UNKNOWN_FRAMES:
-        raise _too_long(max_duration_s, f"{num_frames / rate:.0f} s by its header")
+def _check(block: AudioArray) -> None:
+    if not -LOUDEST < block.min() <= block.max() < LOUDEST:  # nor is one of them NaN
+        if not np.isfinite(block).all():
+            raise RecordingError("samples that are not numbers", "NaN or infinite samples")
+        raise RecordingError("samples out of all proportion", f"from {block.min():g} to {block.max():g}")
 
 
-def _too_long(max_duration_s: float, detail: str | None = None) -> RecordingError:
-    return RecordingError(f"longer than {max_duration_s:g} s (read.max_duration_s)", detail)
+def _too_long(limits: Limits, detail: str | None = None) -> RecordingError:
+    return RecordingError(f"longer than {limits.max_duration_s:g} s (read.max_duration_s)", detail)
 
 
-def _reason(data: bytes, error: Any) -> RecordingError:
-    detail = str(error.error_string)  # its str() names the memory address of our buffer
-    if data[4:8] == b"ftyp" or data[:4] == b"\x1aE\xdf\xa3":
-        return RecordingError("format not supported", "MP4, M4A, WebM or Matroska")
-    if "not recognised" in detail or "unknown format" in detail.lower():
-        return RecordingError("not audio", detail)
-    return RecordingError("damaged audio", detail)
+def _after_the_end(cut: Cut) -> RecordingError:
+    return RecordingError("begins after the end of its audio", f"at {cut.offset_s:g} s")

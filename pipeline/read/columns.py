@@ -3,17 +3,29 @@
 Knows nothing of the formats that have columns.
 """
 
+import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.config import ReadConfig
-from pipeline.errors import UsageError
+from pipeline.errors import RecordingError, UsageError
+from pipeline.records import Cut
 
 ID_COLUMNS = ("id", "utt_id", "utterance_id", "key")
-PATH_COLUMNS = ("audio_filepath", "audio", "path", "uri", "file", "wav")
+PATH_COLUMNS = (
+    *("audio_filepath", "audio", "path", "uri", "file", "wav"),
+    *("url", "audio_url", "audio_path", "audio_file", "file_name", "filename", "wav_path"),
+)
 REFERENCE_COLUMNS = ("reference", "text", "transcript", "transcription", "sentence")
 DURATION_COLUMNS = ("duration", "duration_s")
+OFFSET_COLUMNS = ("offset", "offset_s")
 MAX_DURATION_S = 1e9  # 31 years: what is longer is no duration
+MAX_CHANNEL = 1023  # above, it is no channel
+# No longer than any number that is meant: what it matches costs the square of that where it does not.
+_NUMBER, MAX_DIGITS = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII), 64
 
 
 @dataclass(frozen=True)
@@ -24,17 +36,25 @@ class Columns:
     id: str | None = None
     reference: str | None = None
     duration: str | None = None
+    offset: str | None = None  # of a segment of a file; with one, the duration is how long the segment is
 
     @classmethod
     def choose(cls, columns: dict[str, Any], config: ReadConfig, path: str | None = None) -> "Columns | None":
-        def first(named: str | None, usual: tuple[str, ...]) -> str | None:
-            return next((name for name in ((named,) if named else usual) if name in columns), None)
+        """Usual names in any case. Where `path` says which column holds the audio itself, no column is an offset."""
+        spelt = {name.lower(): name for name in reversed(list(columns))}
 
+        def first(named: str | None, usual: tuple[str, ...]) -> str | None:
+            if named:
+                return named if named in columns else None
+            return next((name if name in columns else spelt[name] for name in usual if name in spelt), None)
+
+        offset = None if path else first(None, OFFSET_COLUMNS)
         path = path or first(None, PATH_COLUMNS)
         if path is None:
             return None
         return cls(
             path,
+            offset=offset,
             id=first(config.id_column, ID_COLUMNS),
             reference=first(config.reference_column, REFERENCE_COLUMNS),
             duration=first(None, DURATION_COLUMNS),
@@ -45,11 +65,16 @@ class Columns:
         if other is None:
             return self
         return Columns(
-            self.path, self.id or other.id, self.reference or other.reference, self.duration or other.duration
+            self.path,
+            self.id or other.id,
+            self.reference or other.reference,
+            self.duration or other.duration,
+            self.offset or other.offset,
         )
 
     def used(self) -> list[str]:
-        return [name for name in (self.path, self.id, self.reference, self.duration) if name is not None]
+        names = (self.path, self.id, self.reference, self.duration, self.offset)
+        return [name for name in names if name is not None]
 
     def check(self, config: ReadConfig, where: str) -> None:
         for option, found in (("id_column", self.id), ("reference_column", self.reference)):
@@ -62,10 +87,93 @@ def value_of(record: dict[str, Any], name: str | None) -> Any:
     return None if name is None else record.get(name)
 
 
+def number_of(value: Any) -> float | None:
+    """A number, or text that is one, as in tables that hold nothing else; none that is larger than any time."""
+    if isinstance(value, str):
+        value = float(value) if len(value) <= MAX_DIGITS and _NUMBER.fullmatch(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if -MAX_DURATION_S < value < MAX_DURATION_S else None
+
+
 def duration_of(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 < value < MAX_DURATION_S else None
+    number = number_of(value)
+    return number if number is not None and number > 0 else None
+
+
+def channel_of(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS:
+        value = int(value)
+    is_channel = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_CHANNEL
+    return value if is_channel else None
+
+
+def cut_of(offset: Any, length: Any, channel: int | None = None) -> Cut:
+    """A segment; one without a length goes on to the end of the file."""
+    start = number_of(offset)
+    if start is None or start < 0:
+        raise RecordingError("segment without a valid start", shown(offset))
+    if length is None:
+        return Cut(start, None, channel)
+    length_s = duration_of(length)
+    if length_s is None:
+        raise RecordingError("segment without a valid duration", shown(length))
+    return Cut(start, length_s, channel)
+
+
+def flat(value: Any) -> Any:
+    """What is nested, as JSON."""
+    try:
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+    except RecursionError as error:
+        raise UsageError("a value of hundreds of brackets in brackets") from error
 
 
 def text_of(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else str(flat(value))
+
+
+def shown(value: Any) -> str:
+    """What a message shows of a value that may be anything."""
+    text = repr(value[:100] if isinstance(value, str) else value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+class ColumnTypes:
+    """The types of passed-through columns, found out record by record where no schema tells them."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, set[type]] = {}
+
+    def see(self, record: dict[str, Any]) -> None:
+        for name, value in record.items():
+            self._types.setdefault(name, set()).add(_type(value))
+
+    def schema(self, used: list[str]) -> pa.Schema:
+        """Of all columns but those that are `used`, in the order in which they were first seen."""
+        return pa.schema([pa.field(n, _arrow_type(types)) for n, types in self._types.items() if n not in used])
+
+
+def fitted(value: Any, column: pa.Field) -> Any:
+    """A value as its column holds it: whole numbers in a column of floats, nested and mixed ones as JSON."""
+    if value is not None and pa.types.is_floating(column.type):
+        return float(value)
+    if value is None or not pa.types.is_string(column.type) or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _arrow_type(types: set[type]) -> pa.DataType:
+    known = types - {type(None)}
+    if known == {bool}:
+        return pa.bool_()
+    if known == {int}:
+        return pa.int64()
+    if known and known <= {int, float}:
+        return pa.float64()
+    return pa.string()  # text as it is; anything nested or mixed as JSON
+
+
+def _type(value: Any) -> type:
+    """What its column must hold it as; an integer of more than 64 bits only fits as text."""
+    return str if isinstance(value, int) and not -(2**63) <= value < 2**63 else type(value)

@@ -11,14 +11,17 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from pipeline import store
+from pipeline.errors import RecordingError
+from pipeline.records import WHOLE, Cut, Span
 
 # Bytes per audio second by extension, to estimate durations before anything is decoded: 16 kHz mono for the
 # lossless ones, the bit rates speech is commonly kept at for the others.
 BYTES_PER_SECOND = {
-    **dict.fromkeys((".wav", ".aif", ".aiff", ".au", ".w64", ".caf", ".sph"), 32_000),
+    **dict.fromkeys((".wav", ".aif", ".aiff", ".au", ".snd", ".w64", ".rf64", ".caf", ".sph"), 32_000),
     ".flac": 17_000,
-    **dict.fromkeys((".mp3", ".ogg", ".oga", ".m4a", ".mp4", ".aac", ".webm", ".mkv"), 8_000),
+    **dict.fromkeys((".mp3", ".ogg", ".oga", ".m4a", ".m4b", ".aac", ".ac3", ".amr", ".wma", ".mka", ".weba"), 8_000),
     ".opus": 4_000,
+    **dict.fromkeys((".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ts", ".flv", ".3gp"), 100_000),  # with pictures
 }
 UNKNOWN_BYTES_PER_SECOND = 16_000
 UNKNOWN_DURATION_S = 10.0  # where not even a size is known
@@ -35,16 +38,23 @@ class Entry:
     duration_s: float | None = None
     reference: str | None = None
     columns: dict[str, Any] = field(default_factory=dict)
+    span: Span | None = None  # where in a tar shard; `size` is then given
+    cut: Cut = WHOLE
+    version: str | None = None  # of the file or shard, as `store.version_of` has it
+    error: RecordingError | None = None  # why it cannot be read, where listing found out
+    num_channels: int = 1  # that share its bytes, each an entry of its own
 
     @property
     def seconds(self) -> float:
         """Its duration, or what its size suggests."""
         if self.duration_s is not None:
             return self.duration_s
+        if self.cut.length_s is not None:
+            return self.cut.length_s
         if self.size is None:
             return UNKNOWN_DURATION_S
-        extension = posixpath.splitext(self.uri)[1].lower()
-        return self.size / BYTES_PER_SECOND.get(extension, UNKNOWN_BYTES_PER_SECOND)
+        extension = posixpath.splitext(self.span.member if self.span else self.uri)[1].lower()
+        return self.size / BYTES_PER_SECOND.get(extension, UNKNOWN_BYTES_PER_SECOND) / self.num_channels
 
 
 @dataclass(frozen=True)
@@ -56,10 +66,20 @@ class Piece:
 
 
 class Source(Protocol):
-    description: str  # what the input was taken for
-    schema: pa.Schema  # of the passed-through columns
+    """An input, recognised."""
 
-    def pieces(self) -> Iterator[Piece]: ...
+    @property
+    def description(self) -> str:
+        """What it was taken for: "12 audio files", "3 WebDataset shards"."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the passed-through columns: complete once `pieces` has been walked."""
+
+    def pieces(self) -> Iterator[Piece]:
+        """Walked once. What makes the input as a whole unusable is a `UsageError`; what is wrong with one recording,
+        or one shard of many, is an entry with an `error`.
+        """
 
 
 def is_audio(path: str) -> bool:

@@ -1,83 +1,121 @@
 """Audio decoding in a child process: a crash, a memory bomb or an endless loop costs one recording, not the worker.
 
-Knows nothing of what is decoded: bytes go down a pipe, samples or a reason come back. The child has a memory limit,
-a deadline, and an environment without the credentials of its parent.
+Knows nothing of what is decoded: bytes go down a pipe, at once or in the ranges that are asked for, and samples or a
+reason come back. What the child may do, `child` knows.
 """
 
 import contextlib
+import dataclasses
+import fcntl
 import json
+import math
 import os
-import resource
 import selectors
 import signal
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError
-from pipeline.records import AudioArray
+from pipeline.read.blob import Ahead, Blob
+from pipeline.records import SAMPLE_RATE, WHOLE, AudioArray, Cut
 
-_HEADER = struct.Struct("<cdQ")  # the type of the samples, as numpy calls it; CPU seconds it took; bytes that follow
-_REASON = b"!"  # in place of a type: what follows says why it did not work
-_REQUEST = struct.Struct("<dQ")  # the duration limit; bytes that follow
-_SAFE_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
+# Down: a request (a line of JSON), then the bytes if they are sent at once, then the ranges that were asked for. Up:
+# once that it is ready, then for each request what was found, blocks of samples and, last, why it failed if it did;
+# ranges are asked for in between. Each but the request is a kind and how many bytes follow, and these.
+HEADER = struct.Struct("<cQ")
+POSITION = struct.Struct("<Q")
+NUMBER = struct.Struct("<d")
+READY, FOUND, ASK, DONE = b"r", b"=", b"?", b"."  # other kinds are blocks: the type of the samples, as numpy calls it
 TOO_MUCH_MEMORY = "needs too much memory (read.max_memory_gb)"
-ORPHAN_S = 1.0  # how long past its deadline a child lives that nobody killed
+CRASHED = "crashed the audio decoder"
+NONSENSE = "its answer makes no sense"
+START_S = 60.0  # for imports, on a machine that is busy
+NUM_STARTS = 3  # somebody may kill a child that starts; one that never starts is a fault of ours
+MAX_WORDS = 2**20  # bytes of an answer that is not samples
+PIPE_BYTES = 2**20  # all that the system grants: each time a pipe is full, two processes change places
 
-Decode = Callable[[bytes, float], AudioArray]
+_SAMPLES: dict[bytes, np.dtype[Any]] = {b"h": np.dtype(np.int16), b"f": np.dtype(np.float32)}
+_SAFE_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a recording may cost; of `ReadConfig`, where each is explained."""
+
+    max_duration_s: float
+    max_rate_hz: int
+    max_channels: int
+    max_memory_gb: float
+    timeout_s: float
+
+    @classmethod
+    def of(cls, config: ReadConfig) -> "Limits":
+        return cls(
+            config.max_duration_s,
+            config.max_rate_hz,
+            config.max_channels,
+            config.max_memory_gb,
+            config.decode_timeout_s,
+        )
+
+
+class Sound(NamedTuple):
+    """What a decoder makes of a cut, as it goes."""
+
+    declared_s: float | None
+    blocks: Iterator[AudioArray]
+
+
+class Decoded(NamedTuple):
+    audio: AudioArray  # (num_samples,) 16 kHz mono
+    declared_s: float | None  # how much of it there is by its header; None: the header does not tell
 
 
 class Guard:
     """One child process, started at the first recording and again after one that killed it."""
 
-    def __init__(self, max_memory_gb: float, timeout_s: float, decode: str = "pipeline.read.audio:decode") -> None:
-        self._max_memory_gb, self._timeout_s, self._decode = max_memory_gb, timeout_s, decode
+    def __init__(self, limits: Limits, decode: str = "pipeline.read.audio:decode") -> None:
+        self._limits, self._decode = limits, decode  # its module also has `num_channels`
         self._child: subprocess.Popen[bytes] | None = None
+        self._ready = False
+        self._last: weakref.ref[Blob] | None = None  # what the child still has open
         self.cpu_s = 0.0  # spent by the children on what they answered
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """The child, running."""
+    def decode(self, data: bytes | Blob, cut: Cut = WHOLE) -> Decoded:
+        """`RecordingError` where it is not audio, breaks a limit or the decoder; what `Blob.read_at` raises, too."""
+        declared_s, audio = self._request("decode", data, cut)
+        return Decoded(audio, declared_s)
+
+    def num_channels(self, data: bytes | Blob) -> int:
+        return int(self._request("num_channels", data, WHOLE)[0] or 0)
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """The child, running, or soon."""
         if self._child is None or self._child.poll() is not None:
             environment = {name: os.environ[name] for name in _SAFE_ENVIRONMENT if name in os.environ}
             environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
             environment["OPENBLAS_NUM_THREADS"] = "1"  # each thread would reserve address space under the limit
-            limits = [str(self._max_memory_gb), str(self._timeout_s)]
+            limits = json.dumps(dataclasses.asdict(self._limits))
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.read.guard", *limits, self._decode],
+                [sys.executable, "-c", "from pipeline.read.child import serve; serve()", limits, self._decode],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                bufsize=0,
                 env=environment,
                 start_new_session=True,  # Ctrl-C is for the driver; the child ends when its pipe closes
             )
+            self._ready, self._last = False, None
         return self._child
-
-    def decode(self, data: bytes, max_duration_s: float) -> AudioArray:
-        child = self.start()
-        assert child.stdin is not None and child.stdout is not None
-        try:
-            with contextlib.suppress(BrokenPipeError):  # it died while reading; what killed it is told below
-                child.stdin.write(_REQUEST.pack(max_duration_s, len(data)))
-                child.stdin.write(data)
-                child.stdin.flush()
-            kind, cpu_s, answer = _answer(child.stdout, time.monotonic() + self._timeout_s)
-            self.cpu_s += cpu_s
-        except TimeoutError:
-            self.stop()
-            raise RecordingError(f"decoding took over {self._timeout_s:g} s (read.decode_timeout_s)") from None
-        except EOFError:
-            raise RecordingError("crashed the audio decoder", self._cause_of_death()) from None
-        if kind == _REASON:
-            reason, detail = json.loads(answer)
-            if reason == TOO_MUCH_MEMORY:
-                self.stop()  # what its decoder still holds would fail the next recording too
-            raise RecordingError(reason, detail)
-        return np.frombuffer(answer, kind.decode())
 
     def stop(self) -> None:
         if self._child is not None:
@@ -85,70 +123,161 @@ class Guard:
             self._child.communicate()
             self._child = None
 
+    def _request(self, task: str, data: bytes | Blob, cut: Cut) -> tuple[float | None, AudioArray]:
+        try:
+            return self._attempt(task, data, cut)
+        except RecordingError as error:
+            if (error.reason, error.detail) != (CRASHED, signal.SIGKILL.name):
+                raise
+        return self._attempt(task, data, cut)  # no decoder sends itself SIGKILL: something outside ran out of memory
+
+    def _attempt(self, task: str, data: bytes | Blob, cut: Cut) -> tuple[float | None, AudioArray]:
+        pipes = self._started()
+        pipes.deadline = time.monotonic() + self._limits.timeout_s
+        ahead = None if isinstance(data, bytes) else Ahead(data)
+        size = len(data) if isinstance(data, bytes) else data.size
+        again = self._last is not None and self._last() is data
+        self._last = None
+        try:
+            pipes.write(json.dumps([task, ahead is None, again, size, *cut]).encode() + b"\n")
+            if isinstance(data, bytes):
+                pipes.write(data)
+            answer = self._answer(pipes, ahead)
+            self._last = None if isinstance(data, bytes) else weakref.ref(data)
+            return answer
+        except _BlobError as failed:
+            self.stop()  # in the middle of a conversation
+            raise failed.error from None
+        except TimeoutError:
+            self.stop()
+            raise RecordingError(f"decoding took over {self._limits.timeout_s:g} s (read.decode_timeout_s)") from None
+        except EOFError:
+            raise RecordingError(CRASHED, self._cause_of_death()) from None
+        except RecordingError as error:
+            if error.reason in (CRASHED, TOO_MUCH_MEMORY):
+                self.stop()  # what its decoder still holds would fail the next recording too
+            raise
+        except BaseException:
+            self.stop()  # Ctrl-C
+            raise
+        finally:
+            if ahead is not None:
+                ahead.close()
+
+    def _answer(self, pipes: "_Pipes", ahead: Ahead | None) -> tuple[float | None, AudioArray]:
+        audio: AudioArray = np.empty(0, np.float32)
+        num_samples, found = 0, math.nan
+        most = int(self._limits.max_duration_s * SAMPLE_RATE) + SAMPLE_RATE
+        while True:
+            kind, length = HEADER.unpack(pipes.read(HEADER.size))
+            if kind == ASK and ahead is not None and length == POSITION.size:
+                (start,) = POSITION.unpack(pipes.read(length))
+                before = time.monotonic()
+                try:
+                    piece = ahead.read(start)
+                except Exception as error:
+                    raise _BlobError(error) from error
+                pipes.deadline += time.monotonic() - before  # a slow store is no fault of the decoder
+                pipes.write(HEADER.pack(ASK, len(piece)))
+                pipes.write(piece)
+            elif kind in _SAMPLES and num_samples + length // _SAMPLES[kind].itemsize <= most:
+                if not num_samples:
+                    claim = (found + 1) * SAMPLE_RATE  # codecs pad, and to grow would copy it
+                    audio = np.empty(int(claim) if 0 < claim < most else 0, _SAMPLES[kind])
+                end = num_samples + length // audio.itemsize
+                if end > len(audio):  # more than it claims, or it claims nothing
+                    audio.resize(end + end // 4, refcheck=False)  # the system moves pages, not bytes
+                pipes.read_into(audio[num_samples:end].data.cast("B"))
+                num_samples = end
+            elif kind == FOUND and length == NUMBER.size:
+                (found,) = NUMBER.unpack(pipes.read(length))
+            elif kind == DONE and NUMBER.size <= length <= MAX_WORDS:
+                words = pipes.read(length)
+                self.cpu_s += NUMBER.unpack_from(words)[0]
+                if (failure := _failure(words[NUMBER.size :])) is not None:
+                    raise failure
+                audio.resize(num_samples, refcheck=False)
+                return None if math.isnan(found) else found, audio
+            else:
+                raise RecordingError(CRASHED, NONSENSE)
+
+    def _started(self) -> "_Pipes":
+        """The pipes to a child that is ready: what it needs to start is no part of a recording's time."""
+        for _ in range(NUM_STARTS):
+            pipes = _Pipes(self.start(), time.monotonic() + START_S)
+            if self._ready:
+                return pipes
+            with contextlib.suppress(EOFError):
+                self._ready = HEADER.unpack(pipes.read(HEADER.size))[0] == READY
+                return pipes
+            cause = self._cause_of_death()
+            if cause != signal.SIGKILL.name:
+                break
+        raise RuntimeError(f"the audio decoder does not start: {cause}")
+
     def _cause_of_death(self) -> str:
         assert self._child is not None
         code = self._child.wait()
-        self._child = None
+        self.stop()
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def _answer(pipe: IO[bytes], deadline: float) -> tuple[bytes, float, bytearray]:
-    kind, cpu_s, length = _HEADER.unpack(_read(pipe, _HEADER.size, deadline))
-    return kind, cpu_s, _read(pipe, length, deadline)
+class _BlobError(Exception):
+    """What a blob raised, which may itself look like a child that is late or gone."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
-def _read(pipe: IO[bytes], length: int, deadline: float) -> bytearray:
-    """Exactly so many bytes, or EOFError, or TimeoutError."""
-    data = bytearray(length)
-    view, filled = memoryview(data), 0
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while filled < length:
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise TimeoutError
-            count = os.readv(pipe.fileno(), [view[filled:]])
+def _failure(words: bytes) -> RecordingError | None:
+    try:
+        failure = json.loads(words)
+        return None if failure is None else RecordingError(*failure)
+    except (ValueError, TypeError):
+        return RecordingError(CRASHED, NONSENSE)
+
+
+class _Pipes:
+    """Both ways to the child, neither waited for longer than until the deadline: TimeoutError."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]", deadline: float) -> None:
+        assert child.stdin is not None and child.stdout is not None
+        self.deadline = deadline
+        self._down, self._up = child.stdin.fileno(), child.stdout.fileno()
+        for pipe in (self._down, self._up):
+            os.set_blocking(pipe, False)
+            with contextlib.suppress(PermissionError):  # a user may have only so much of this
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        with contextlib.suppress(BrokenPipeError):  # it died while reading; what killed it, reading will tell
+            while view:
+                try:
+                    view = view[os.write(self._down, view) :]
+                except BlockingIOError:
+                    self._wait(self._down, selectors.EVENT_WRITE)
+
+    def read(self, length: int) -> bytes:
+        data = bytearray(length)
+        self.read_into(memoryview(data))
+        return bytes(data)
+
+    def read_into(self, view: memoryview) -> None:
+        """All of it, or EOFError."""
+        while view:
+            try:
+                count = os.readv(self._up, [view])
+            except BlockingIOError:
+                self._wait(self._up, selectors.EVENT_READ)
+                continue
             if not count:
                 raise EOFError
-            filled += count
-    return data
+            view = view[count:]
 
-
-def _serve(max_memory_gb: float, timeout_s: float, decode: Decode) -> None:
-    """The child: requests from stdin, answers to stdout, until the pipe closes."""
-    limit = int(max_memory_gb * 2**30)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a parent that is gone wants no answer, and no traceback
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not reach the answers
-    while len(header := requests.read(_REQUEST.size)) == _REQUEST.size:
-        max_duration_s, length = _REQUEST.unpack(header)
-        data = requests.read(length)
-        before = time.process_time()
-        # The parent kills a child that is late; this is for the child whose parent died while it decoded.
-        signal.setitimer(signal.ITIMER_REAL, timeout_s + ORPHAN_S)
-        kind, answer = _attempt(decode, data, max_duration_s)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        answers.write(_HEADER.pack(kind, time.process_time() - before, len(answer)))
-        answers.write(answer)
-        answers.flush()
-
-
-def _attempt(decode: Decode, data: bytes, max_duration_s: float) -> tuple[bytes, bytes | memoryview]:
-    try:
-        audio = decode(data, max_duration_s)
-        return audio.dtype.char.encode(), audio.data.cast("B")
-    except RecordingError as error:
-        reason, detail = error.reason, error.detail
-    except MemoryError:
-        reason, detail = TOO_MUCH_MEMORY, None
-    except Exception as error:  # decoders raise anything on damaged input: UnicodeDecodeError, RuntimeError, ...
-        reason, detail = "damaged audio", f"{type(error).__name__}: {error}"
-    return _REASON, json.dumps([reason, detail]).encode()
-
-
-if __name__ == "__main__":
-    import importlib
-
-    _module, _, _name = sys.argv[3].partition(":")
-    _serve(float(sys.argv[1]), float(sys.argv[2]), getattr(importlib.import_module(_module), _name))
+    def _wait(self, pipe: int, event: int) -> None:
+        with selectors.PollSelector() as selector:
+            selector.register(pipe, event)
+            if not selector.select(max(0.0, self.deadline - time.monotonic())):
+                raise TimeoutError

@@ -1,128 +1,168 @@
-"""JSON-lines manifests as a source: one object per line with a path to audio.
+"""JSON manifests as a source: an object per line, or an array of objects, each with a path to audio.
 
-Checks every line before anything starts. Knows nothing of what the paths lead to, beyond the size of local files.
+Generic ones and NeMo's. Knows nothing of what the fields mean; `table` does.
 """
 
+import codecs
+import io
 import json
-import os
-import posixpath
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline import store
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
-from pipeline.read.columns import PATH_COLUMNS, Columns, duration_of, text_of, value_of
-from pipeline.read.entries import Entry, Piece, url_of
-from pipeline.records import without_query
+from pipeline.read.entries import Piece
+from pipeline.read.found import File, Found
+from pipeline.read.located import folder_of
+from pipeline.read.table import Row, Table
+from pipeline.read.textfile import BLOCK_BYTES, MAX_LINE_BYTES, name_of, numbered, text_file
+
+ENDINGS = tuple(f"{ending}{packed}" for ending in (".jsonl", ".json", ".ndjson") for packed in ("", ".gz"))
+ONE_OBJECT = "one object per line, or an array of objects; of an object that holds the array, give the array alone"
+
+
+def recognised(found: Found) -> bool:
+    """A manifest by its own name, or a glob of them: folders have JSON of many kinds."""
+    return 0 < len(found.listed) == len(found.ending(*ENDINGS))
 
 
 class JsonLines:
-    """A manifest with one JSON object per line; paths in it are relative to its folder."""
+    """Manifests of JSON objects; paths in one are relative to its folder."""
 
-    def __init__(self, files: Any, path: str, config: ReadConfig) -> None:
-        self.description = "a JSON-lines manifest"
-        self._files, self._path, self._config = files, path, config
-        self._names: Columns | None = None
-        self.schema = self._scan()
+    def __init__(self, found: Found, config: ReadConfig) -> None:
+        self._files: list[File] = list(found.listed) if found.is_one_file else found.ending(*ENDINGS)
+        if not self._files:
+            raise UsageError(f"{found.url}: no JSON manifest there ({', '.join(ENDINGS)})")
+        self._found, self._config = found, config
+        self._table = Table(found, config)
+        self.description = "a JSON manifest" if len(self._files) == 1 else f"{len(self._files):,} JSON manifests"
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._table.schema
 
     def pieces(self) -> Iterator[Piece]:
-        assert self._names is not None
-        for number, record in self._records():
-            path = record[self._names.path]
-            uri = self._uri(number, path)
-            columns = {name: self._as_column(record.get(name), self.schema.field(name)) for name in self.schema.names}
-            yield Piece(
-                [
-                    Entry(
-                        id=text_of(value_of(record, self._names.id)) or without_query(path),
-                        uri=uri,
-                        size=self._size(uri),
-                        duration_s=duration_of(value_of(record, self._names.duration)),
-                        reference=text_of(value_of(record, self._names.reference)),
-                        columns=columns,
-                    )
-                ]
-            )
+        for file in self._files:
+            with text_file(self._found, file.path, self._config) as stream:
+                rows = records(stream, name_of(self._found, file.path))
+                yield from self._table.pieces(file.path, rows, folder_of(file.path))
+        self._table.finish()
 
-    def _records(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        with self._files.open(self._path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
-                    raise UsageError(f"{self._path} line {number}: not JSON ({error})") from error
-                if not isinstance(record, dict):
-                    raise UsageError(f"{self._path} line {number}: not a JSON object")
-                if record.get("offset"):
-                    raise UsageError(f"{self._path} line {number}: segments of a file (offset) are not supported yet")
-                yield number, record
 
-    def _scan(self) -> pa.Schema:
-        """A first pass: every line is checked before the run starts, and the columns' types are found."""
-        types: dict[str, set[type]] = {}
-        for number, record in self._records():
+def records(stream: io.BufferedReader, name: str) -> Iterator[Row]:
+    """Its objects with the lines on which they begin."""
+    head = stream.peek(4096).removeprefix(codecs.BOM_UTF8).lstrip()
+    if head.startswith(b"["):
+        yield from _Array(stream, name).elements()
+        return
+    for number, line in numbered(stream, name):
+        if line.strip():
+            yield number, _object(line, f"{name} line {number}")
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        # not JSON, a number of thousands of digits, a name twice, or brackets a thousand deep
+        raise UsageError(f"{where}: not JSON ({error}); expected {ONE_OBJECT}") from error
+    return _checked(value, "\\u" in text, where)
+
+
+def _checked(value: Any, has_escapes: bool, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}: not a JSON object; expected {ONE_OBJECT}")
+    if has_escapes:  # only so can half a character get into text that was UTF-8
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{where}: half a character (a lone surrogate)") from error
+    return value
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} twice in an object")
+    return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_doubles)
+
+
+class _Array:
+    """The elements of an array, one after the other, however long it is and whatever its lines are."""
+
+    def __init__(self, stream: io.BufferedReader, name: str) -> None:
+        self._stream, self._name = stream, name
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+        self._text, self._at, self._line = "", 0, 1
+        self._ended = False
+
+    def elements(self) -> Iterator[Row]:
+        self._skip("[")
+        if self._next() == "]":
+            self._skip("]")
+        else:
+            while True:
+                number = self._line
+                yield number, self._element()
+                if self._skip(",]") == "]":
+                    break
+                self._next()
+        if self._next():
+            raise self._fault("something after the array")
+
+    def _element(self) -> dict[str, Any]:
+        where = f"{self._name} line {self._line}"
+        while True:
             try:
-                json.dumps(record, ensure_ascii=False).encode()
-            except UnicodeEncodeError as error:
-                raise UsageError(f"{self._path} line {number}: half a character (a lone surrogate)") from error
-            for name, value in record.items():
-                types.setdefault(name, set()).add(_type(value))
-            names = Columns.choose(record, self._config)
-            self._names = self._names or names
-            if self._names is None or self._names.path not in record:
-                raise UsageError(f"{self._path} line {number}: no path to audio (one of {', '.join(PATH_COLUMNS)})")
-            self._uri(number, record[self._names.path])
-            self._names = self._names.merged(names)
-        if self._names is None:
-            raise UsageError(f"{self._path}: an empty manifest")
-        self._names.check(self._config, self._path)
-        passed = [name for name in types if name not in self._names.used()]
-        return pa.schema([pa.field(name, _arrow_type(types[name])) for name in passed])
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except (ValueError, RecursionError) as error:  # wrong, or not all of it is there yet
+                if len(self._text) - self._at > MAX_LINE_BYTES or not self._more():
+                    raise UsageError(f"{where}: not JSON ({error})") from error
+                continue
+            if end < len(self._text) or not self._more():  # else a number may go on
+                has_escapes = "\\u" in self._text[self._at : end]
+                self._pass(end)
+                return _checked(value, has_escapes, where)
 
-    def _uri(self, number: int, path: Any) -> str:
-        if not isinstance(path, str):
-            raise UsageError(f"{self._path} line {number}: {path!r} is not a path")
-        if "://" not in path:
-            return url_of(self._files, posixpath.join(posixpath.dirname(self._path), path))
+    def _next(self) -> str:
+        """The next character that is not space; empty at the end."""
+        while True:
+            while self._at < len(self._text):
+                if not self._text[self._at].isspace():
+                    return self._text[self._at]
+                self._pass(self._at + 1)
+            if not self._more():
+                return ""
+
+    def _skip(self, wanted: str) -> str:
+        sign = self._next()
+        if not sign or sign not in wanted:
+            raise self._fault(f"expected {' or '.join(wanted)}")
+        self._pass(self._at + 1)
+        return sign
+
+    def _pass(self, end: int) -> None:
+        self._line += self._text.count("\n", self._at, end)
+        self._at = end
+
+    def _more(self) -> bool:
+        """Twice as much as is left, so that a long element is not begun again too often."""
+        if self._ended:
+            return False
+        data = self._stream.read(max(BLOCK_BYTES, len(self._text) - self._at))
+        self._ended = not data
         try:
-            store.locate(path)
-        except UsageError as error:
-            raise UsageError(f"{self._path} line {number}: {error}") from error
-        return path
+            text = self._decode(data, self._ended)
+        except UnicodeDecodeError as error:
+            raise self._fault("not UTF-8; save it as UTF-8") from error
+        self._text, self._at = self._text[self._at :] + text, 0
+        return bool(data)
 
-    def _size(self, uri: str) -> int | None:
-        """Known for local files alone: in object storage each would cost a request. None too where it is missing."""
-        files, path = store.locate(uri)
-        try:
-            return os.path.getsize(path) if store.is_local(files) else None
-        except (OSError, ValueError):  # a path with a null byte in it
-            return None
-
-    @staticmethod
-    def _as_column(value: Any, column: pa.Field) -> Any:
-        if value is not None and pa.types.is_floating(column.type):
-            return float(value)
-        if value is None or not pa.types.is_string(column.type) or isinstance(value, str):
-            return value
-        return json.dumps(value, ensure_ascii=False)
-
-
-def _arrow_type(types: set[type]) -> pa.DataType:
-    known = types - {type(None)}
-    if known == {bool}:
-        return pa.bool_()
-    if known == {int}:
-        return pa.int64()
-    if known and known <= {int, float}:
-        return pa.float64()
-    return pa.string()  # text as it is; anything nested or mixed as JSON
-
-
-def _type(value: Any) -> type:
-    """What its column must hold it as; an integer of more than 64 bits only fits as text."""
-    return str if isinstance(value, int) and not -(2**63) <= value < 2**63 else type(value)
+    def _fault(self, what: str) -> UsageError:
+        return UsageError(f"{self._name} line {self._line}: not a JSON array ({what})")

@@ -217,7 +217,7 @@ def test_settings_that_cannot_be(transcribe, arguments, told):
     ("name", "content", "told"),
     [
         ("nothing-here", None, "no such file"),
-        ("shard.parquet", b"not parquet", "shard.parquet: not a readable Parquet file"),
+        ("shard.parquet", b"not parquet", "shard.parquet: none of its shards can be read (shard not readable: "),
         ("list.jsonl", b'{"audio": "a.wav"}\n{"audio": \n', "list.jsonl line 2: not JSON"),
     ],
 )
@@ -251,10 +251,10 @@ def test_a_model_directory_without_weights(transcribe, sample, tmp_path, out):
 
 def test_an_output_of_another_run(transcribe, sample):
     transcribe()
-    code, _, stderr = transcribe(source=sample / "corpus")
+    code, _, stderr = transcribe("--source", "files", source=sample / "corpus")
     assert code == 2
     assert "is another run (input: " in stderr
-    assert transcribe("--overwrite", source=sample / "corpus")[0] == 0
+    assert transcribe("--overwrite", "--source", "files", source=sample / "corpus")[0] == 0
 
 
 def test_no_permission_to_write(sample, tmp_path):
@@ -313,8 +313,8 @@ def test_overwrite_deletes_nothing_for_an_input_with_a_bad_line(transcribe, samp
 def test_overwrite_leaves_foreign_files_and_starts_afresh(transcribe, sample, out):
     transcribe()
     (out / "notes.txt").write_text("mine")
-    assert transcribe("--overwrite", source=sample / "corpus")[0] == 0
-    assert transcribe(source=sample / "corpus")[0] == 0
+    assert transcribe("--overwrite", "--source", "files", source=sample / "corpus")[0] == 0
+    assert transcribe("--source", "files", source=sample / "corpus")[0] == 0
     assert (out / "notes.txt").read_text() == "mine"
 
 
@@ -372,7 +372,7 @@ def test_credentials_are_kept_nowhere(transcribe, tmp_path, out):
     code, _, stderr = transcribe(source="s3://KEY:SECRET@bucket/audio")
     assert (code, "SECRET" in stderr) == (2, False)
     (tmp_path / "list.jsonl").write_text('{"audio": "http://127.0.0.1:1/a.wav?X-Amz-Signature=SECRET", "text": "A"}\n')
-    assert transcribe(source=tmp_path / "list.jsonl")[0] == 0
+    assert transcribe("--set", "read.storage_deadline_s=1", source=tmp_path / "list.jsonl")[0] == 0
     (row,) = read_parts(find(str(out))).to_pylist()
     assert row["error"].startswith("read: ")
     assert row["uri"] == "http://127.0.0.1:1/a.wav"

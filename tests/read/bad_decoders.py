@@ -1,15 +1,23 @@
 """What `pipeline.read.guard` must survive: each of these is told by the recording's bytes how to misbehave."""
 
+import ctypes
 import os
+import resource
+import socket
 import sys
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import RecordingError
+from pipeline.read.guard import DONE, HEADER, Limits, Sound
+from pipeline.records import Cut
 
 KEEP: list[npt.NDArray[np.float64]] = []
+PIPE = 3  # to the parent
 
 
 class Unprintable(Exception):
@@ -17,11 +25,13 @@ class Unprintable(Exception):
         raise ValueError("no text for you")
 
 
-def decode(data: bytes, max_duration_s: float) -> npt.NDArray[np.float32]:
-    order = data.decode(errors="replace")
-    if order == "segfault":
-        import ctypes
+def num_channels(file: Any, limits: Limits) -> int:
+    return len(file.read())
 
+
+def decode(file: Any, limits: Limits, cut: Cut) -> Sound:
+    order, _, detail = file.read(64).decode(errors="replace").partition(" ")
+    if order == "segfault":
         ctypes.string_at(0)
     elif order == "abort":
         os.abort()
@@ -42,6 +52,7 @@ def decode(data: bytes, max_duration_s: float) -> npt.NDArray[np.float32]:
     elif order == "print":
         print("a line on stdout", flush=True)
         os.write(1, b"another one, as a C library would")
+        os.write(2, b"and what it complains of")
     elif order == "reason":
         raise RecordingError("a reason", "a detail")
     elif order == "unicode":
@@ -53,5 +64,44 @@ def decode(data: bytes, max_duration_s: float) -> npt.NDArray[np.float32]:
     elif order == "nothing":
         return None  # type: ignore[return-value]
     elif order == "environment":
-        return np.frombuffer("\n".join(f"{k}={v}" for k, v in os.environ.items()).encode("utf-32"), np.float32)
-    return np.array([os.getpid()], np.float32)
+        told = "\n".join(f"{k}={v}" for k, v in os.environ.items()).encode("utf-32")
+        return Sound(None, iter([np.frombuffer(told, np.float32)]))
+    elif order == "open":
+        os.open(detail, os.O_RDONLY)
+    elif order == "connect":
+        socket.create_connection(("127.0.0.1", int(detail)), timeout=1.0)
+    elif order == "rights":
+        with_limit = [resource.getrlimit(what)[1] for what in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)]
+        no_new = ctypes.CDLL(None).prctl(39, 0, 0, 0, 0)  # PR_GET_NO_NEW_PRIVS
+        return Sound(None, iter([np.array([*with_limit, no_new], np.float32)]))
+    elif order == "garble":
+        os.write(PIPE, detail.encode() + bytes(100))
+    elif order == "promise":  # a header that claims much, and samples that come late or not at all
+        return Sound(float(detail), iter([np.ones(16_000, np.int16)]))
+    elif order == "flood":
+        return Sound(None, (np.zeros(2**20, np.float32) for _ in iter(int, 1)))
+    elif order == "halfway":
+        return Sound(None, _halfway(detail))
+    elif order == "failure":  # what should tell why it failed is no JSON
+        os.write(PIPE, HEADER.pack(DONE, 9) + bytes(8) + b"{")
+    return Sound(None, iter([np.array([os.getpid()], np.float32)]))
+
+
+def _halfway(then: str) -> Iterator[npt.NDArray[np.float32]]:
+    yield np.zeros(100_000, np.float32)
+    if then == "kill":
+        os.kill(os.getpid(), 9)
+    if then == "loop":
+        while True:
+            pass
+    raise RecordingError("half of a reason")
+
+
+def read_twice(file: Any, limits: Limits, cut: Cut) -> Sound:
+    """What it reads of the file, at places that the cut names: from the offset on, and then from the end back."""
+    file.seek(int(cut.offset_s))
+    first = file.read(int(cut.length_s or 0))
+    file.seek(-int(cut.channel or 1), 2)
+    position = file.tell()
+    pieces = (np.frombuffer(piece, np.uint8).astype(np.float32) for piece in (first, file.read()))
+    return Sound(float(position), pieces)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import av
 import fsspec
 import numpy as np
 import pyarrow as pa
@@ -13,10 +14,18 @@ import pytest
 import soundfile
 
 from pipeline.config import ReadConfig
-from pipeline.read.reader import ROWS_AT_ONCE, Reader
+from pipeline.errors import UsageError
+from pipeline.read import loose
+from pipeline.read.channels import expand
+from pipeline.read.entries import Entry
+from pipeline.read.reader import Reader
+from pipeline.read.rows import ROWS_AT_ONCE
 from pipeline.read.sources import open_source
-from pipeline.records import Recording
+from pipeline.records import WHOLE, Cut, Recording
 from pipeline.unit import Unit
+from tests.read.counting import counting_store
+
+CONFIG = ReadConfig(storage_deadline_s=5.0)
 
 
 def clip(number: int) -> bytes:
@@ -26,8 +35,8 @@ def clip(number: int) -> bytes:
     return file.getvalue()
 
 
-def read(recordings: list[Recording]) -> list[Recording]:
-    return Reader(ReadConfig(), lambda unit: unit)(Unit(0, recordings)).recordings
+def read(recordings: list[Recording], config: ReadConfig = CONFIG) -> list[Recording]:
+    return Reader(config, lambda unit: unit)(Unit(0, recordings)).recordings
 
 
 def outcome(recording: Recording) -> int | str:
@@ -41,9 +50,29 @@ def outcome(recording: Recording) -> int | str:
 
 
 def outcomes(source: Path | str) -> list[int | str]:
-    pieces = open_source(str(source), ReadConfig()).pieces()
-    found = [entry for piece in pieces for entry in piece.entries]
-    return [outcome(recording) for recording in read([Recording(e.id, e.uri, e.row) for e in found])]
+    return [outcome(recording) for recording in read(listed(source))]
+
+
+def listed(source: Path | str, config: ReadConfig = CONFIG) -> list[Recording]:
+    """As they come out of a manifest."""
+    pieces = expand(open_source(str(source), config).pieces(), config)
+    return [recording_of(entry) for piece in pieces for entry in piece.entries]
+
+
+def recording_of(entry: Entry) -> Recording:
+    recording = Recording(
+        entry.id,
+        entry.uri,
+        entry.row,
+        span=entry.span,
+        size=entry.size,
+        version=entry.version,
+        cut=entry.cut,
+        declared_s=entry.duration_s,
+    )
+    if entry.error is not None:
+        recording.fail("list", entry.error)
+    return recording
 
 
 def shard(path: Path, rows: list[Any], column: str = "audio", **options: Any) -> Path:
@@ -126,7 +155,7 @@ def test_rows_may_name_files_beside_their_shard(tmp_path: Path, column: str) -> 
     names = ["sub/1.wav", f"{tmp_path}/2.wav", "gone.wav", "nosuch://x/y.wav", f"file://{tmp_path}/2.wav"]
     rows = [{"path": name} for name in names] if column == "audio" else names
     path = shard(tmp_path / "a.parquet", rows, column)
-    assert outcomes(path) == [1, 2, "read: missing file", "read: storage error", 2]
+    assert outcomes(path) == [1, 2, "read: missing file", "list: not a place to read from", 2]
 
 
 def test_plain_bytes_are_read(tmp_path: Path) -> None:
@@ -180,3 +209,126 @@ def test_the_sample_corpus_is_read_but_for_what_is_broken_on_purpose(sample: Pat
     results = outcomes(sample / "corpus" / "manifest.jsonl")
     assert all(isinstance(result, int) for result in results[:-4])
     assert results[-4:] == ["read: not audio", "read: empty file", "read: damaged audio", "read: missing file"]
+
+
+def tone(seconds: float, channels: int = 1, format: str = "WAV") -> bytes:
+    """Each channel as loud as its number says."""
+    file = io.BytesIO()
+    samples = np.ones((int(seconds * 16_000), channels)) * (1 + np.arange(channels)) / 10
+    soundfile.write(file, samples, 16_000, format=format)
+    return file.getvalue()
+
+
+def cut_off(data: bytes, share: float) -> bytes:
+    return data[: int(len(data) * share)]
+
+
+@pytest.mark.parametrize(
+    ("data", "declared_s", "cut", "truncated"),
+    [
+        (tone(10), None, WHOLE, False),  # the header holds
+        (cut_off(tone(10), 0.5), None, WHOLE, True),
+        (tone(10), 10.19, WHOLE, False),  # rounded somewhere
+        (tone(10), 10.21, WHOLE, True),
+        (tone(10), 9.0, WHOLE, False),  # longer than declared
+        (cut_off(tone(10), 0.5), 5.0, WHOLE, True),  # the header says more than the manifest
+        (tone(10), 3.0, Cut(2.0, 3.0), False),
+        (tone(10), 3.0, Cut(8.0, 3.0), True),
+        (tone(10), None, Cut(8.0, 3.0), True),  # the segment itself says how long it is
+        (cut_off(tone(10), 0.5), None, Cut(1.0, 2.0), False),  # it ends before the damage
+        (cut_off(tone(10), 0.5), None, Cut(4.0, 2.0), True),
+    ],
+)
+def test_audio_that_ends_before_what_was_declared_is_flagged(
+    tmp_path: Path, data: bytes, declared_s: float | None, cut: Cut, truncated: bool
+) -> None:
+    (tmp_path / "a.wav").write_bytes(data)
+    (found,) = read([Recording("a", f"{tmp_path}/a.wav", declared_s=declared_s, cut=cut)])
+    assert found.error is None
+    assert found.truncated is truncated
+
+
+def test_where_nothing_is_declared_nothing_is_flagged(tmp_path: Path) -> None:
+    """Raw streams do not tell their length."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="adts") as container:
+        stream = container.add_stream("aac", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        for packet in (*(packet for _ in range(50) for packet in stream.encode(frame)), *stream.encode(None)):
+            container.mux(packet)
+    (tmp_path / "a.aac").write_bytes(file.getvalue())
+    (found,) = read([Recording("a", f"{tmp_path}/a.aac")])
+    assert (found.status, found.truncated) == ("pending", None)
+
+
+@pytest.mark.parametrize(("channels", "levels"), [("mix", [0.2, 0.3]), (0, [0.1, 0.3]), (1, [0.2, 0.3])])
+def test_a_channel_is_picked_where_none_is_named(tmp_path: Path, channels: Any, levels: list[float]) -> None:
+    """The mean of three, or one of them; a recording that names its own keeps it."""
+    (tmp_path / "a.wav").write_bytes(tone(1, channels=3))
+    recordings = [Recording("a", f"{tmp_path}/a.wav"), Recording("b", f"{tmp_path}/a.wav", cut=Cut(channel=2))]
+    found = read(recordings, ReadConfig(channels=channels))
+    for recording, level in zip(found, levels, strict=True):
+        assert recording.audio is not None
+        scale = 2**15 if recording.audio.dtype == np.int16 else 1
+        assert np.allclose(recording.audio / scale, level, atol=1e-3)
+    assert [recording.cut.channel for recording in found] == [None if channels == "mix" else channels, 2]
+
+
+def test_a_channel_that_is_not_there_fails_its_recording(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(tone(1))
+    (tmp_path / "b.wav").write_bytes(tone(1, channels=2))
+    first, second = read([Recording(name, f"{tmp_path}/{name}.wav") for name in "ab"], ReadConfig(channels=1))
+    assert (first.status, second.status) == ("failed", "pending")
+
+
+def test_cuts_of_one_file_are_what_soundfile_reads_there(tmp_path: Path) -> None:
+    """In memory, from a large file by ranges, and from a store: the same samples."""
+    rng = np.random.default_rng(7)
+    samples = rng.integers(-9000, 9000, 60 * 16_000).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 16_000)
+    soundfile.write(tmp_path / "a.flac", samples, 16_000)
+    cuts = [Cut(start, length) for start, length in ((0.0, 1.5), (58.5, None), (3.25, 2.0), (40.0, 10.0))]
+    with counting_store() as store:
+        for name in ("a.wav", "a.flac"):
+            store.contents[f"bucket/{name}"] = (tmp_path / name).read_bytes()
+            for root in (str(tmp_path), "counting://bucket"):
+                for recording in read([Recording(str(n), f"{root}/{name}", cut=cut) for n, cut in enumerate(cuts)]):
+                    first = int(recording.cut.offset_s * 16_000)
+                    last = None if recording.cut.length_s is None else first + int(recording.cut.length_s * 16_000)
+                    assert recording.audio is not None, recording.error
+                    assert np.array_equal(recording.audio, samples[first:last])
+
+
+def test_a_store_that_gives_up_within_a_file_costs_that_recording_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decoder has begun with it; the next one must not get its answers."""
+    monkeypatch.setattr(loose, "WHOLE_BYTES", 2**19)
+    with counting_store() as store:
+        for name in "abc":
+            store.contents[f"bucket/{name}.wav"] = tone(60 if name == "b" else 1)
+        blob_of = loose.RemoteBlob
+
+        def failing(*parts: Any) -> Any:
+            store.errors["bucket/b.wav"] = [OSError(5, "the disk of the store")] * 9
+            return blob_of(*parts)
+
+        monkeypatch.setattr(loose, "RemoteBlob", failing)
+        sizes = {name: len(tone(60 if name == "b" else 1)) for name in "abc"}
+        uris = {name: f"counting://bucket/{name}.wav" for name in "abc"}
+        found = read([Recording(name, uris[name], version=f"{sizes[name]} 0") for name in "acb"])
+        after = read([Recording("d", uris["a"])])
+    assert [recording.error for recording in found] == [None, None, "read: storage error"]
+    assert [len(r.audio) for r in (*found, *after) if r.audio is not None] == [16_000] * 3
+
+
+def test_a_file_that_changed_stops_the_run(tmp_path: Path) -> None:
+    """No row says that: what is written would be of another corpus than what was listed."""
+    (tmp_path / "a.wav").write_bytes(tone(1))
+    recordings = listed(tmp_path)
+    (tmp_path / "a.wav").write_bytes(tone(2))
+    with pytest.raises(UsageError, match="is not what was listed"):
+        read(recordings)
+    (found,) = read(recordings, ReadConfig(changed="reread"))
+    assert found.duration_s == 2.0
