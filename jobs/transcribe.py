@@ -12,9 +12,9 @@ from jobs.errors import GO_ON
 from pipeline import store
 from pipeline.config import Config
 from pipeline.errors import UsageError
-from pipeline.read.entries import is_audio, url_of
-from pipeline.read.found import is_pattern
 from pipeline.records import without_query
+from pipeline.sources.entries import is_audio, url_of
+from pipeline.sources.found import is_pattern
 
 if TYPE_CHECKING:
     from pipeline.request import Request
@@ -112,10 +112,10 @@ def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
     from pipeline.decode.settings import settle
     from pipeline.models.locate import checkpoint_directory
     from pipeline.plan import texts
-    from pipeline.read.channels import expand
-    from pipeline.read.entries import Entry, Piece
     from pipeline.records import Recording
     from pipeline.request import doubts
+    from pipeline.sources.channels import expand
+    from pipeline.sources.entries import Entry, Piece
     from pipeline.text.vocabulary import Vocabulary
     from pipeline.unit import Unit
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import RecordingError
-from pipeline.read.columns import fitted
-from pipeline.read.entries import Entry, Piece
 from pipeline.records import SCHEMA, Cut, Recording, Span
+from pipeline.sources.columns import fitted
+from pipeline.sources.entries import Entry, Piece
 from pipeline.store import Folder
 from pipeline.unit import Unit
 

@@ -19,12 +19,12 @@ from pipeline.decode.settings import DecodeSettings, settle, without_effect
 from pipeline.errors import UsageError
 from pipeline.manifest import Doubled, Manifest
 from pipeline.models.locate import checkpoint_directory, model_hash
-from pipeline.read.entries import Source
-from pipeline.read.found import Tell
-from pipeline.read.sources import open_source
 from pipeline.records import without_query
 from pipeline.resources import Pools
 from pipeline.run import Input, Run
+from pipeline.sources.entries import Source
+from pipeline.sources.found import Tell
+from pipeline.sources.recognise import open_source
 from pipeline.spool import Spool
 from pipeline.store import Folder
 from pipeline.text.features import FeatureExtractor

@@ -18,9 +18,9 @@ from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
 from pipeline.manifest import Doubled, Manifest, cut, unit_seconds
 from pipeline.progress import hours
-from pipeline.read.channels import expand
-from pipeline.read.entries import Entry, Piece, Source
-from pipeline.read.found import Tell
+from pipeline.sources.channels import expand
+from pipeline.sources.entries import Entry, Piece, Source
+from pipeline.sources.found import Tell
 
 PIECES_AT_ONCE = 1_000  # in memory, and between two words of progress
 DOUBLED_TOLD = 5

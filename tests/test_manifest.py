@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import RecordingError
 from pipeline.manifest import MAX_UNIT_RECORDINGS, Manifest, UnitInfo, cut, unit_info, unit_seconds
-from pipeline.read.entries import BYTES_PER_SECOND, Entry, Piece
 from pipeline.records import SCHEMA, Cut, Span
+from pipeline.sources.entries import BYTES_PER_SECOND, Entry, Piece
 from pipeline.store import Folder
 
 SECONDS = st.one_of(st.none(), st.floats(0.1, 5.0), st.floats(50.0, 1e4), st.just(0.0))

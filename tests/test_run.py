@@ -11,9 +11,9 @@ from pipeline import run as runs
 from pipeline.commit import Commit, Stored, Tally, file_name, part_name
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
-from pipeline.read.entries import Entry, Piece
 from pipeline.records import ErrorCounts, Word
 from pipeline.run import Run
+from pipeline.sources.entries import Entry, Piece
 from pipeline.spool import Spool
 from pipeline.store import Folder
 from pipeline.unit import Unit

@@ -27,11 +27,11 @@ from pipeline.drive import drive
 from pipeline.errors import RecordingError, UsageError
 from pipeline.manifest import Manifest
 from pipeline.progress import Progress
-from pipeline.read.entries import Entry, Piece
 from pipeline.records import Cut, Span
 from pipeline.request import Request
 from pipeline.resources import Pool, Pools
 from pipeline.run import Run, find
+from pipeline.sources.entries import Entry, Piece
 from pipeline.spool import Spool, limited
 from pipeline.store import Folder
 from pipeline.unit import Unit

@@ -13,7 +13,7 @@ from pipeline import store
 from pipeline.carry import Fault
 from pipeline.errors import RecordingError, StageError, UsageError
 from pipeline.lock import Lock
-from pipeline.read import found as inputs
+from pipeline.sources import found as inputs
 from pipeline.storage_errors import StorageError, as_usage, storage_reason, told, without_secrets
 from pipeline.store import Folder
 from tests import object_store

@@ -18,9 +18,9 @@ from pipeline.decode.fit import misfits
 from pipeline.decode.settings import settle
 from pipeline.errors import UsageError
 from pipeline.heatmap import heat_map
-from pipeline.read.entries import Entry, Piece
 from pipeline.request import run_with_emissions
 from pipeline.run import find
+from pipeline.sources.entries import Entry, Piece
 from pipeline.spool import Spool
 from pipeline.store import Folder
 from pipeline.text.vocabulary import Vocabulary

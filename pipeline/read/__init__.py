@@ -1,1 +1,1 @@
-"""Reading: what an input is (`sources`), where each recording lies, and its bytes as 16 kHz mono (`reader`)."""
+"""Reading: recordings' bytes, fetched ahead of need (`fetch`), then decoded in a guarded process (`guard`)."""

@@ -11,18 +11,18 @@ from typing import BinaryIO, NamedTuple
 from pipeline import store
 from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError
-from pipeline.read import tars
-from pipeline.read.arrow import ArrowShard
-from pipeline.read.arrow_columns import audio_column
 from pipeline.read.blob import Blob
 from pipeline.read.guard import TOO_MUCH_MEMORY
 from pipeline.read.loads import MOST_SENT, Load, Loads, in_parts
 from pipeline.read.loose import GROUP_BYTES, WHOLE_BYTES, local_part, open_local, part
 from pipeline.read.place import Place, check, check_local
-from pipeline.read.shardfile import ShardFile
-from pipeline.read.shards import Damage
-from pipeline.read.tarheaders import TRUNCATED
 from pipeline.records import Recording
+from pipeline.shards import tars
+from pipeline.shards.arrow_columns import audio_column
+from pipeline.shards.shardfile import ShardFile
+from pipeline.shards.tarheaders import TRUNCATED
+from pipeline.sources.arrow import ArrowShard
+from pipeline.sources.rowshards import Damage
 from pipeline.storage_errors import storage_reason
 
 GAP_BYTES = 2**16  # between two members, to be read with them: less than what another request costs

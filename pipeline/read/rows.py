@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 
 from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
-from pipeline.read.arrow_columns import audio_column
 from pipeline.read.blob import Ahead, Ranges
 from pipeline.read.loads import Load, Loads
 from pipeline.read.loose import Wanted, open_local
 from pipeline.read.place import Place, check, check_local
 from pipeline.read.ranged import RemoteBlob, UnreadableError
 from pipeline.records import Recording
+from pipeline.shards.arrow_columns import audio_column
 from pipeline.storage_errors import storage_reason
 
 ROWS_AT_ONCE = 64  # of a Parquet shard, where they are small

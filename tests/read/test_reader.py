@@ -16,12 +16,12 @@ import soundfile
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
 from pipeline.read import loose
-from pipeline.read.channels import expand
-from pipeline.read.entries import Entry
 from pipeline.read.reader import Reader
 from pipeline.read.rows import ROWS_AT_ONCE
-from pipeline.read.sources import open_source
 from pipeline.records import WHOLE, Cut, Recording
+from pipeline.sources.channels import expand
+from pipeline.sources.entries import Entry
+from pipeline.sources.recognise import open_source
 from pipeline.unit import Unit
 from tests.read.counting import counting_store
 

@@ -1,0 +1,127 @@
+"""CSV and TSV as a source: a path or URL and text per row, comma, semicolon or tab between them.
+
+Knows nothing of what the columns mean; `table` does.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.config import ReadConfig
+from pipeline.errors import UsageError
+from pipeline.records import without_query
+from pipeline.sources.columns import PATH_COLUMNS, Columns
+from pipeline.sources.entries import Piece, is_audio
+from pipeline.sources.found import File, Found
+from pipeline.sources.located import folder_of
+from pipeline.sources.table import Row, Table
+from pipeline.sources.textfile import name_of, numbered, text_file
+
+ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+DELIMITERS = "\t;,"  # in this order where more than one would do
+MAX_FIELD = 2**24  # characters; the csv module's own limit is a transcript of two hours
+WITHOUT_HEADER = ("path", "text")  # what the columns of a table without a header are
+
+
+def recognised(found: Found) -> bool:
+    """A table by its own name, or a glob of them."""
+    return 0 < len(found.listed) == len(found.ending(*ENDINGS))
+
+
+class Delimited:
+    """Tables of text; paths in one are relative to its folder. An empty cell is no value."""
+
+    def __init__(self, found: Found, config: ReadConfig) -> None:
+        self._files: list[File] = list(found.listed) if found.is_one_file else found.ending(*ENDINGS)
+        if not self._files:
+            raise UsageError(f"{found.url}: no table there ({', '.join(ENDINGS)})")
+        self._found, self._config = found, config
+        self._table = Table(found, config)
+        self.description = "a table" if len(self._files) == 1 else f"{len(self._files):,} tables"
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._table.schema
+
+    def pieces(self) -> Iterator[Piece]:
+        for file in self._files:
+            name = name_of(self._found, file.path)
+            with text_file(self._found, file.path, self._config) as stream:
+                rows = self._rows(numbered(stream, name), name)
+                yield from self._table.pieces(file.path, rows, folder_of(file.path))
+        self._table.finish()
+
+    def _rows(self, lines: Iterator[tuple[int, str]], name: str) -> Iterator[Row]:
+        csv.field_size_limit(MAX_FIELD)  # of the process: the module has no other
+        first, skipped = "", 0
+        for number, first in lines:
+            if first.strip():
+                break
+            skipped = number
+        if not first.strip():
+            return
+        delimiter, header = dialect(first, self._config, f"{name} line {skipped + 1}")
+        # A space after each delimiter is one of them, unless it is a tab.
+        spaced = delimiter != "\t" and f"{delimiter} " in first
+        rest = csv.reader(_again(first, lines), delimiter=delimiter, strict=True, skipinitialspace=spaced)
+        yield from checked(_numbered_rows(rest, skipped, name, delimiter), header, name)
+
+
+def dialect(first: str, config: ReadConfig, where: str) -> tuple[str, list[str] | None]:
+    """What separates the columns, and their names where the first line has them: then one of them is a path's."""
+    if "\r" in first.rstrip("\r\n"):
+        raise UsageError(f"{where}: lines that end in CR alone; save it with LF or CRLF")
+    split = {delimiter: _fields(first, delimiter) for delimiter in DELIMITERS}
+    for delimiter, fields in split.items():
+        if Columns.choose(dict.fromkeys(name.strip() for name in fields), config):
+            return delimiter, None
+    for delimiter, fields in split.items():
+        if len(fields) <= len(WITHOUT_HEADER) and (is_audio(without_query(fields[0])) or "://" in fields[0]):
+            return delimiter, list(WITHOUT_HEADER[: len(fields)])
+    raise UsageError(
+        f"{where}: no header with a path to audio (one of {', '.join(PATH_COLUMNS)}, between commas, semicolons or "
+        "tabs); without a header there may only be the path, or the path and the text"
+    )
+
+
+def checked(rows: Iterable[tuple[int, list[str]]], header: list[str] | None, name: str) -> Iterator[Row]:
+    """Rows as values by column, the first of them the header unless that is known; as many fields as it has in each."""
+    for number, fields in rows:
+        if header is None:
+            header = [column.strip() for column in fields]
+            if doubled := next((column for column in header if header.count(column) > 1), None):
+                raise UsageError(f"{name} line {number}: two columns are called {doubled}")
+            if header.count("") > 1:
+                raise UsageError(f"{name} line {number}: two columns without a name")
+            continue
+        if not any(fields):  # as spreadsheets leave them at the end
+            continue
+        if len(fields) != len(header):
+            message = f"{len(fields)} fields, where the columns are {', '.join(header)}; quote what holds a delimiter"
+            raise UsageError(f"{name} line {number}: {message}")
+        values: dict[str, Any] = {column: field or None for column, field in zip(header, fields, strict=True)}
+        yield number, values
+
+
+def _numbered_rows(reader: Any, skipped: int, name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the lines on which they begin."""
+    while True:
+        number = skipped + reader.line_num + 1
+        try:
+            yield number, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            hint = "; a TSV without quotes, as Common Voice's: --source common-voice" if delimiter == "\t" else ""
+            raise UsageError(f"{name} line {number}: not CSV ({error}){hint}") from error
+
+
+def _fields(line: str, delimiter: str) -> list[str]:
+    return next(csv.reader([line], delimiter=delimiter, skipinitialspace=delimiter != "\t"))
+
+
+def _again(first: str, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+    yield first
+    yield from (line for _, line in lines)

@@ -1,0 +1,201 @@
+"""What an input is. A new kind of source is a file beside this one and a line in `KINDS`.
+
+Lists; reads no audio. What a source yields is kept by `pipeline.spool` until it is cut into units.
+"""
+
+import posixpath
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from pipeline.config import ReadConfig
+from pipeline.errors import UsageError
+from pipeline.sources import (
+    arrow,
+    common_voice,
+    delimited,
+    hub,
+    jsonlines,
+    kaldi,
+    lhotse,
+    librispeech,
+    nemo,
+    parquet,
+    shar,
+    tarred,
+    webdataset,
+)
+from pipeline.sources import found as inputs
+from pipeline.sources.entries import BYTES_PER_SECOND, Entry, Piece, Source
+from pipeline.sources.found import File, Files, Found, Tell
+
+# Of the kinds that may lie side by side in a folder, because nothing but its ending says what a file is. There most
+# .json is no table.
+ENDINGS = {
+    "files": tuple(sorted(BYTES_PER_SECOND)),
+    "parquet": (".parquet",),
+    "webdataset": (*tarred.ENDINGS, *webdataset.REFUSED),
+    "jsonlines": (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
+    "csv": delimited.ENDINGS,
+}
+NOUNS = {"files": "audio file", "parquet": "Parquet file", "webdataset": "tar shard"}
+ARCHIVES = (".zip", ".7z", ".rar")
+BESIDE_AUDIO = ("metadata.csv", "metadata.jsonl")  # in a folder of audio that Hugging Face's datasets would load
+
+
+class Kind(NamedTuple):
+    """A kind of source: in words, how it is recognised, and what makes it."""
+
+    words: str
+    recognise: Callable[[Found], bool]
+    make: Callable[[Found, ReadConfig], Source]
+
+
+class AudioFiles:
+    """Loose audio files; the id of a recording is its path below the root."""
+
+    schema = pa.schema([])
+
+    def __init__(self, found: Found, config: ReadConfig) -> None:
+        self._found = found
+        self._audio = found.listed if found.is_one_file else found.listed.ending(*ENDINGS["files"])
+        self.description = counted(self._audio, "audio file")
+
+    def pieces(self) -> Iterator[Piece]:
+        for file in self._audio:
+            yield Piece([self._entry(file)])
+
+    def _entry(self, file: File) -> Entry:
+        known = bool(file.version)
+        return Entry(
+            self._found.relative(file),
+            self._found.url_of(file),
+            size=file.size if known else None,
+            version=file.version or None,
+        )
+
+
+# Corpora laid out in a way of their own come before the tables, shards and audio files that they are made of; of those
+# the first that recognises an input has it.
+LAID_OUT: dict[str, Kind] = {
+    "kaldi": Kind("a Kaldi directory (wav.scp)", kaldi.recognised, kaldi.Kaldi),
+    "shar": Kind("Lhotse Shar (cuts.*.jsonl.gz and recording.*.tar)", shar.recognised, shar.Shar),
+    "nemo-tarred": Kind("tarred NeMo (tars and their manifest)", nemo.recognised, nemo.NemoTarred),
+    "lhotse": Kind("Lhotse manifests (recordings, supervisions, cuts)", lhotse.recognised, lhotse.Lhotse),
+    "datasets": Kind("a dataset saved to disk (*.arrow)", arrow.recognised, arrow.ArrowDataset),
+    "common-voice": Kind("Common Voice (*.tsv, clips/)", common_voice.recognised, common_voice.CommonVoice),
+    "librispeech": Kind("LibriSpeech (*.trans.txt)", librispeech.recognised, librispeech.LibriSpeech),
+}
+TABLES: dict[str, Kind] = {
+    "jsonlines": Kind("a JSON-lines or NeMo manifest", jsonlines.recognised, jsonlines.JsonLines),
+    "csv": Kind("a CSV or TSV table", delimited.recognised, delimited.Delimited),
+}
+KINDS: dict[str, Kind] = {
+    **LAID_OUT,
+    **TABLES,
+    "webdataset": Kind("WebDataset shards (.tar, .tar.gz)", webdataset.recognised, webdataset.WebDataset),
+    "parquet": Kind("Parquet files", parquet.recognised, parquet.ParquetFiles),
+    "files": Kind(
+        f"audio files ({' '.join(ENDINGS['files'])})",
+        lambda found: found.is_one_file or bool(found.listed.ending(*ENDINGS["files"])),
+        AudioFiles,
+    ),
+}
+
+
+def open_source(url: str, config: ReadConfig, leave_out: str | None = None, tell: Tell = lambda text: None) -> Source:
+    """Recognise an input, or say what was looked for. What lies below the path `leave_out` is no part of it."""
+    if config.source == "hub":
+        return hub.hub_source(url, config, tell)
+    try:
+        found = inputs.find(hub.pinned(url, config), leave_out, tell, config.storage_deadline_s)
+    except inputs.NothingThere as error:
+        maybe = "; if it is the name of a dataset on the Hugging Face hub, say so by --source hub" * hub.is_name(url)
+        raise UsageError(f"{error}{maybe}") from error
+    return source_of(found, config)
+
+
+def source_of(found: Found, config: ReadConfig) -> Source:
+    """The source that these files are."""
+    name = recognised(found) if config.source in ("auto", "hub") else config.source
+    if name in TABLES:
+        found = _the_one_table(found, name)
+    elif name in ENDINGS and not KINDS[name].recognise(found):
+        raise UsageError(f"{found.url}: nothing in it is what --source {name} says: {KINDS[name].words}")
+    return KINDS[name].make(found, config)
+
+
+def recognised(found: Found) -> str:
+    """The kind of source that an input is."""
+    for name, kind in {**LAID_OUT, **TABLES}.items():
+        if kind.recognise(found):
+            return name
+    holding = [name for name in NOUNS if KINDS[name].recognise(found)]
+    archives = found.listed.ending(*ARCHIVES)
+    if archives and (found.is_one_file or not holding):
+        raise _packed(archives[0])
+    if found.is_one_file:
+        return holding[-1]  # audio, if nothing else
+    if len(holding) > 1:
+        kinds = " and ".join(counted(found.listed.ending(*ENDINGS[name]), NOUNS[name]) for name in holding)
+        choice = " or ".join(f"--source {name}" for name in holding)
+        raise UsageError(f"{found.url} holds {kinds}: name one kind with a glob, or by {choice}")
+    if holding in (["parquet"], ["webdataset"]):
+        return holding[0]
+    if tables := [(name, file) for name in TABLES for file in found.listed.ending(*ENDINGS[name])]:
+        return _audio_or_table(found, tables)
+    if holding:
+        return "files"
+    looked_for = "; ".join(f"{name}: {kind.words}" for name, kind in KINDS.items())
+    raise UsageError(
+        f"{found.url}: no audio in it ({_told(found.listed)}). Looked for {looked_for}. --source says what an input "
+        "is where that cannot be seen; hub: the name of a dataset on the Hugging Face hub"
+    )
+
+
+def _audio_or_table(found: Found, tables: list[tuple[str, File]]) -> str:
+    """A folder with a table: it is what the table lists, if there is just one, and its audio lies in folders below."""
+    names = [found.relative(file) for _, file in tables]
+    audio = found.listed.ending(*ENDINGS["files"])
+    if len(tables) == 1:
+        kind, table = tables[0]
+        folder = posixpath.dirname(table.path)
+        if names[0] in BESIDE_AUDIO or not any(posixpath.dirname(file.path) == folder for file in audio):
+            return kind
+        held = f"{names[0]}, which may list them: give that"
+    else:
+        held = f"{len(names):,} tables ({_few(names)}): give one of them"
+    beside, choice = (f"{counted(audio, 'audio file')} and ", ", or say --source files") if audio else ("", "")
+    raise UsageError(f"{found.url} holds {beside}{held} by its own name{choice}")
+
+
+def _the_one_table(found: Found, name: str) -> Found:
+    """The one table of a folder as if it had been given by its own name; of a glob, all of them."""
+    tables = found.listed.ending(*ENDINGS[name])
+    if found.is_one_file or len(tables) != 1:
+        return found
+    return replace(found, listed=tables, root=posixpath.dirname(tables[0].path), is_one_file=True)
+
+
+def _packed(file: File) -> UsageError:
+    return UsageError(
+        f"{file.path}: archives of this kind are not read, because what is in them lies in no order that could be read "
+        "ahead: unpack it, or pack it anew as .tar"
+    )
+
+
+def _told(files: Files) -> str:
+    if not files:
+        return "it is empty"
+    some = [posixpath.basename(file.path) for file, _ in zip(files, range(4), strict=False)]
+    return f"{counted(files, 'file')}: {_few(some)}"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+
+
+def counted(files: Files, noun: str) -> str:
+    return f"{len(files):,} {noun}{'s' * (len(files) != 1)}"

@@ -1,0 +1,136 @@
+"""Rows that name audio -> entries: which column means what, where the paths lead, which columns pass through.
+
+Each row is checked as it passes, in one walk. Knows nothing of how rows are written down.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.config import ReadConfig
+from pipeline.errors import RecordingError, UsageError
+from pipeline.records import WHOLE, Cut, without_query
+from pipeline.sources.columns import (
+    PATH_COLUMNS,
+    Columns,
+    ColumnTypes,
+    channel_of,
+    cut_of,
+    duration_of,
+    flat,
+    shown,
+    text_of,
+    value_of,
+)
+from pipeline.sources.entries import Entry, Piece
+from pipeline.sources.found import Found
+from pipeline.sources.located import Located
+from pipeline.sources.textfile import name_of
+
+ROWS_BETWEEN = 10_000  # two words of progress
+CHANNEL = "channel"  # where its values are whole numbers; a name is metadata
+
+Row = tuple[int, dict[str, Any]]  # its line and its values; None for what is empty
+
+
+class Table:
+    """What the rows of an input have in common, and what they are as entries."""
+
+    def __init__(self, found: Found, config: ReadConfig) -> None:
+        self._found, self._config = found, config
+        self._names: Columns | None = None
+        self._used: frozenset[str] = frozenset()
+        self._seen: set[str] = set()
+        self._has_channels: bool | None = None  # None until a row says
+        self._types = ColumnTypes()
+        self._num_rows = 0
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._types.schema([*self._used])
+
+    def pieces(self, path: str, rows: Iterable[Row], folder: str) -> Iterator[Piece]:
+        """Of one file; relative paths in it count from the folder."""
+        name, located = name_of(self._found, path), Located(self._found, folder)
+        for number, record in rows:
+            try:
+                entry = self._entry(record, located)
+            except UsageError as error:
+                raise UsageError(f"{name} line {number}: {error}") from error
+            yield Piece([entry])
+            self._num_rows += 1
+            if self._num_rows % ROWS_BETWEEN == 0:
+                self._found.tell(f"listing the input: {self._num_rows:,} rows")
+
+    def finish(self) -> None:
+        """After the last row."""
+        name = name_of(self._found, self._found.listed[0].path)
+        if self._names is None:
+            raise UsageError(f"{name}: an empty manifest")
+        self._names.check(self._config, name)
+
+    def _entry(self, record: dict[str, Any], located: Located) -> Entry:
+        names = self._understood(record)
+        path = record[names.path]
+        if not isinstance(path, str) or not path:
+            raise UsageError(f"{shown(path)} is not a path")
+        where = located(path)
+        cut, error = WHOLE, where.error
+        try:
+            cut = self._cut(record, names)
+        except RecordingError as fault:
+            error = error or fault
+        columns = {name: flat(value) for name, value in record.items() if name not in self._used}
+        self._types.see(columns)
+        return Entry(
+            id=text_of(value_of(record, names.id)) or _named(without_query(path), cut),
+            uri=where.uri,
+            size=where.size,
+            duration_s=duration_of(value_of(record, names.duration)),
+            reference=text_of(value_of(record, names.reference)),
+            columns=columns,
+            cut=cut,
+            version=where.version,
+            error=error,
+        )
+
+    def _understood(self, record: dict[str, Any]) -> Columns:
+        """Which columns mean what, with what this row has and the ones before it lacked."""
+        channel = record.get(CHANNEL)
+        if self._has_channels is None and channel is not None:
+            self._has_channels = channel_of(channel) is not None
+            self._seen.clear()  # to choose anew
+        if self._names is None or not record.keys() <= self._seen:
+            self._seen |= record.keys()
+            names = Columns.choose(record, self._config)
+            self._names = self._names.merged(names) if self._names else names
+            used = self._names.used() if self._names else []
+            self._used = frozenset([*used, CHANNEL] if self._has_channels else used)
+        if self._names is None or self._names.path not in record:
+            raise UsageError(f"no path to audio (one of {', '.join(PATH_COLUMNS)})")
+        return self._names
+
+    def _cut(self, record: dict[str, Any], names: Columns) -> Cut:
+        channel = None
+        if self._has_channels and (value := record.get(CHANNEL)) is not None:
+            channel = channel_of(value)
+            if channel is None:
+                raise RecordingError("channel is not a whole number", shown(value))
+        offset = value_of(record, names.offset)
+        return Cut(channel=channel) if offset is None else cut_of(offset, value_of(record, names.duration), channel)
+
+
+def _named(path: str, cut: Cut) -> str:
+    """What is not named has the name of its file; a segment or a channel, with what of the file it is."""
+    if cut == WHOLE:
+        return path
+    name = path
+    if cut[:2] != WHOLE[:2]:
+        end = "" if cut.length_s is None else _plain(cut.offset_s + cut.length_s)
+        name = f"{name}:{_plain(cut.offset_s)}-{end}"
+    return name if cut.channel is None else f"{name}:{cut.channel}"
+
+
+def _plain(seconds: float) -> str:
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
