@@ -10,9 +10,7 @@ from pipeline.errors import RecordingError, StageError
 from pipeline.records import Recording
 from pipeline.unit import Unit
 
-STRIKES = (
-    3  # processes also die of what others do: a node is lost, or the memory runs out; three in a row is no accident
-)
+STRIKES = 3  # processes also die of what others do: a node is lost, the memory runs out; thrice in a row is no accident
 
 
 def isolate(stages: list[Stage], unit: Unit) -> Unit:

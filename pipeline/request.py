@@ -25,7 +25,7 @@ from pipeline.run import Input, Run
 from pipeline.sources.entries import Source
 from pipeline.sources.found import Tell
 from pipeline.sources.recognise import open_source
-from pipeline.spool import Spool
+from pipeline.sources.spool import Spool
 from pipeline.store import Folder
 from pipeline.text.features import FeatureExtractor
 from pipeline.text.vocabulary import Vocabulary

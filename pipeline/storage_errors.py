@@ -71,6 +71,12 @@ BY_KIND = {
     "UnauthorizedSSOTokenError": EXPIRED,
     "SSLError": ("no secure connection", "the certificate was not accepted: check AWS_ENDPOINT_URL and AWS_CA_BUNDLE"),
 }
+NOT_REACHABLE = "store not reachable"
+# What no recording is to blame for: each other one of the store would fail the same way.
+OF_THE_STORE = {
+    *(reason for reason, _ in (UNKNOWN_KEY, WRONG_SECRET, EXPIRED, NO_CREDENTIALS, BAD_CLOCK)),
+    NOT_REACHABLE,
+}
 UNREACHABLE = {"EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "ConnectError"}
 
 
@@ -150,7 +156,7 @@ def _known(error: BaseException) -> tuple[str, str] | None:
     if kinds & UNREACHABLE or getattr(error, "errno", None) == errno.ECONNREFUSED:
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         at = f" at {without_secrets(endpoint)} (AWS_ENDPOINT_URL)" if endpoint and "botocore" in _home(error) else ""
-        return "store not reachable", f"nothing answers{at}: check the address and the network"
+        return NOT_REACHABLE, f"nothing answers{at}: check the address and the network"
     if is_temporary(error):
         status = status_of(error)
         how = code if code and not code.isdigit() else f"HTTP status {status}" if status else type(error).__name__

@@ -14,7 +14,7 @@ from pipeline.errors import UsageError
 from pipeline.records import ErrorCounts, Word
 from pipeline.run import Run
 from pipeline.sources.entries import Entry, Piece
-from pipeline.spool import Spool
+from pipeline.sources.spool import Spool
 from pipeline.store import Folder
 from pipeline.unit import Unit
 from pipeline.write import Writer, read_parts

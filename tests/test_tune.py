@@ -21,7 +21,7 @@ from pipeline.heatmap import heat_map
 from pipeline.request import run_with_emissions
 from pipeline.run import find
 from pipeline.sources.entries import Entry, Piece
-from pipeline.spool import Spool
+from pipeline.sources.spool import Spool
 from pipeline.store import Folder
 from pipeline.text.vocabulary import Vocabulary
 from pipeline.tune import LEAST, Setting, Trial, Tuned, sample

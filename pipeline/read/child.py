@@ -100,6 +100,8 @@ class _Conversation:
             return error.reason, error.detail
         except MemoryError:
             return TOO_MUCH_MEMORY, None
+        except (NameError, ImportError, AttributeError) as error:  # what damage does not cause
+            return "fault of the decoder's own", f"{type(error).__name__}: {error}"
         except Exception as error:  # decoders raise anything on damaged input: UnicodeDecodeError, RuntimeError, ...
             return "damaged audio", f"{type(error).__name__}: {error}"
 

@@ -7,18 +7,17 @@ Knows nothing of what an input looks like (`sources`), of where bytes lie (`fetc
 from collections.abc import Callable
 
 from pipeline.config import ReadConfig
-from pipeline.errors import RecordingError
+from pipeline.errors import RecordingError, StageError
 from pipeline.read.blob import Blob
 from pipeline.read.fetch import fetch
 from pipeline.read.guard import Guard, Limits
 from pipeline.read.ranged import UnreadableError
 from pipeline.records import SAMPLE_RATE, Recording
+from pipeline.storage_errors import OF_THE_STORE
 from pipeline.unit import Unit
 
-SHORT_S, SHORT_SHARE = (
-    0.1,
-    0.01,
-)  # by so much together audio may fall short of what was declared: encoders pad, tables round
+# By so much together audio may fall short of what was declared: encoders pad, tables round.
+SHORT_S, SHORT_SHARE = 0.1, 0.01
 
 _guards: dict[Limits, Guard] = {}  # one child per process: Ray builds a stage anew for every task
 
@@ -38,9 +37,9 @@ class Reader:
             try:
                 self._read(recording, data)
             except RecordingError as error:
-                recording.fail("read", error)
+                _fail(recording, error)
             except UnreadableError as error:
-                recording.fail("read", error.reason)
+                _fail(recording, error.reason)
         unit.stage_cpu_s["read"] = self._guard.cpu_s - cpu_before
         return unit
 
@@ -54,6 +53,16 @@ class Reader:
         recording.duration_s = len(decoded.audio) / SAMPLE_RATE
         declared = (decoded.declared_s, recording.declared_s, recording.cut.length_s)
         recording.truncated = _truncated(recording.duration_s, declared)
+
+
+def _fail(recording: Recording, error: RecordingError) -> None:
+    """Where the store is to blame the run stops instead, to be gone on with: else every recording left would fail.
+
+    A manifest may name many web servers, of which one that is away is no reason to stop.
+    """
+    if error.reason in OF_THE_STORE and not recording.uri.startswith(("http://", "https://")):
+        raise StageError(f"{recording.uri}: {error.reason}: {error.detail}")
+    recording.fail("read", error)
 
 
 def guard_of(config: ReadConfig) -> Guard:

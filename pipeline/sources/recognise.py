@@ -1,6 +1,6 @@
 """What an input is. A new kind of source is a file beside this one and a line in `KINDS`.
 
-Lists; reads no audio. What a source yields is kept by `pipeline.spool` until it is cut into units.
+Lists; reads no audio. What a source yields is kept by `pipeline.sources.spool` until it is cut into units.
 """
 
 import posixpath

@@ -57,6 +57,8 @@ def decode(file: Any, limits: Limits, cut: Cut) -> Sound:
         raise RecordingError("a reason", "a detail")
     elif order == "unicode":
         b"\xff".decode("ascii")
+    elif order == "bug":
+        raise NameError("name 'nothing' is not defined")
     elif order == "unprintable":
         raise Unprintable
     elif order == "surrogate":

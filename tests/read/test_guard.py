@@ -67,6 +67,7 @@ def fails(guard: Guard, order: bytes) -> tuple[str, str | None]:
         (b"unprintable", "crashed the audio decoder", "exit code 1"),
         (b"garble \0", "crashed the audio decoder", "its answer makes no sense"),
         (b"garble f\xff\xff", "crashed the audio decoder", "its answer makes no sense"),
+        (b"bug", "fault of the decoder's own", "NameError: name 'nothing' is not defined"),
         (b"failure", "crashed the audio decoder", "its answer makes no sense"),
         (b"flood", "crashed the audio decoder", "its answer makes no sense"),
         (b"halfway", "half of a reason", None),

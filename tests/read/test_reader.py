@@ -14,8 +14,8 @@ import pytest
 import soundfile
 
 from pipeline.config import ReadConfig
-from pipeline.errors import UsageError
-from pipeline.read import loose
+from pipeline.errors import RecordingError, StageError, UsageError
+from pipeline.read import loose, reader
 from pipeline.read.reader import Reader
 from pipeline.read.rows import ROWS_AT_ONCE
 from pipeline.records import WHOLE, Cut, Recording
@@ -332,3 +332,27 @@ def test_a_file_that_changed_stops_the_run(tmp_path: Path) -> None:
         read(recordings)
     (found,) = read(recordings, ReadConfig(changed="reread"))
     assert found.duration_s == 2.0
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason", "stops"),
+    [
+        ("s3://bucket/a.wav", "credentials expired", True),
+        ("s3://bucket/a.wav", "store not reachable", True),
+        ("s3://bucket/a.wav", "access denied", False),
+        ("s3://bucket/a.wav", "missing file", False),
+        ("https://host/a.wav", "store not reachable", False),
+    ],
+)
+def test_what_the_store_is_to_blame_for_stops_the_run(
+    monkeypatch: pytest.MonkeyPatch, uri: str, reason: str, stops: bool
+) -> None:
+    """With keys that expired at three in the morning, all that is left would have failed by seven."""
+    fetched = [(Recording("a", uri), RecordingError(reason, "what to do"))]
+    monkeypatch.setattr(reader, "fetch", lambda recordings, config: iter(fetched))
+    if stops:
+        with pytest.raises(StageError, match=f"{uri}: {reason}: what to do"):
+            read([])
+    else:
+        read([])
+        assert outcome(fetched[0][0]) == f"read: {reason}"

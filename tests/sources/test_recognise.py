@@ -20,7 +20,7 @@ from pipeline.manifest import Manifest
 from pipeline.read.reader import Reader
 from pipeline.sources.entries import Entry
 from pipeline.sources.recognise import KINDS, open_source
-from pipeline.spool import Spool
+from pipeline.sources.spool import Spool
 from pipeline.store import Folder
 from pipeline.unit import Unit
 from tests import corpora

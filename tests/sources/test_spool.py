@@ -20,7 +20,6 @@ from jobs.__main__ import main
 from pipeline import config as configuration
 from pipeline import drive as driver
 from pipeline import request as requests
-from pipeline import spool
 from pipeline.carry import Stage
 from pipeline.config import Config, ReadConfig
 from pipeline.drive import drive
@@ -31,8 +30,9 @@ from pipeline.records import Cut, Span
 from pipeline.request import Request
 from pipeline.resources import Pool, Pools
 from pipeline.run import Run, find
+from pipeline.sources import spool
 from pipeline.sources.entries import Entry, Piece
-from pipeline.spool import Spool, limited
+from pipeline.sources.spool import Spool, limited
 from pipeline.store import Folder
 from pipeline.unit import Unit
 from pipeline.write import Writer, read_parts
