@@ -20,9 +20,7 @@ from pipeline.store import Folder, is_local
 
 LOCK = "lock.json"
 BEAT_S = 10.0  # between two signs of life
-STALE_S = (
-    60.0  # without a sign of life the holder counts as dead; six beats, for a store that is away for half a minute
-)
+STALE_S = 60.0  # without a sign of life the holder counts as dead: six beats, for a store that is away for a while
 SETTLE_S, SETTLE_LOCALLY_S = 2.0, 0.5  # for another who found no holder, or the same dead one, to have written, too
 
 _held_here: set[str] = set()  # tokens this process holds: in a container a dead holder may have had our process id

@@ -113,6 +113,10 @@ class Chaos:
     async def _stop(self) -> None:
         await self._runner.cleanup()
         await self._session.close()
+        stalled = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in stalled:
+            task.cancel()
+        await asyncio.gather(*stalled, return_exceptions=True)
 
     async def _site_up(self) -> None:
         self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)

@@ -67,10 +67,11 @@ def visible(listed: Any) -> list[str]:
 
 @pytest.fixture
 def memory() -> Iterator[Any]:
+    """Emptied first: it is one for the whole process, and other tests leave files in it."""
     files = fsspec.filesystem("memory")
-    yield files
     for name in files.ls("/", detail=False):
         files.rm(name, recursive=True)
+    yield files
 
 
 # Folders
