@@ -13,8 +13,8 @@ from pipeline import store
 from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.records import without_query
-from pipeline.sources.entries import is_audio, url_of
-from pipeline.sources.found import is_pattern
+from pipeline.sources.entries import is_audio
+from pipeline.sources.found import find, is_pattern
 
 if TYPE_CHECKING:
     from pipeline.request import Request
@@ -40,7 +40,9 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(
                 "--overwrite, --retry-failed and --keep-emissions are for runs; to start one, name a run directory last"
             )
-        return _print_texts(_expanded(options.paths)[: config.read.limit], config, options.json)
+        return _print_texts(
+            _expanded(options.paths, config.read.storage_deadline_s)[: config.read.limit], config, options.json
+        )
     if len(options.paths) != 2:
         raise UsageError(
             "give an input and a run directory (nightshift transcribe INPUT OUTPUT), or audio files alone; "
@@ -82,16 +84,16 @@ def drive_and_show(request: "Request", as_json: bool) -> int:
     return 0 if result.complete else 1
 
 
-def _expanded(paths: list[str]) -> list[str]:
+def _expanded(paths: list[str], deadline_s: float) -> list[str]:
     """With the globs that no shell has expanded, because they are quoted or lie in object storage."""
     expanded = []
     for path in paths:
         files, there = store.locate(path)
-        is_glob = is_pattern(files, there)
-        found = sorted(files.glob(there)) if is_glob else [there]
-        if not found:
-            raise UsageError(f"{path}: nothing matches")
-        expanded += [url_of(files, name) for name in found] if is_glob else [path]
+        if is_pattern(files, there):
+            matching = find(path, deadline_s=deadline_s)
+            expanded += [matching.url_of(file) for file in matching.listed]
+        else:
+            expanded.append(path)
     return expanded
 
 

@@ -71,6 +71,12 @@ class Stored:
     def of(cls, name: str, data: bytes) -> "Stored":
         return cls(name, len(data), hashlib.sha256(data).hexdigest())
 
+    @classmethod
+    def named(cls, kind: str, unit: int, attempt: int, data: bytes) -> "Stored":
+        """With a name of its own: two that did one unit, one of them thought dead, may differ in a last digit."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        return cls(f"{kind}-{file_stem(unit, attempt)}-{sha256[:8]}.parquet", len(data), sha256)
+
 
 @dataclass(frozen=True)
 class Commit:
@@ -80,7 +86,7 @@ class Commit:
     part: str  # file name in data/
     size: int  # bytes of the part
     sha256: str  # of the part
-    fingerprint: str  # of the run that wrote it
+    run: str  # the id of the run that it belongs to
     tally: Tally
     attempt: int = 0  # how often its failed recordings were tried again
     stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds
@@ -112,7 +118,3 @@ def file_stem(unit: int, attempt: int) -> str:
 
 def file_name(unit: int, attempt: int) -> str:
     return f"{file_stem(unit, attempt)}.json"
-
-
-def part_name(unit: int, attempt: int) -> str:
-    return f"part-{file_stem(unit, attempt)}.parquet"

@@ -10,7 +10,6 @@ from contextlib import ExitStack, closing
 from pipeline import run as runs
 from pipeline.carry import Stage, in_process, on_ray
 from pipeline.config import Config
-from pipeline.errors import UsageError
 from pipeline.isolate import isolate
 from pipeline.lock import Lock
 from pipeline.patience import telling
@@ -46,13 +45,15 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages | None =
         run = None if request.overwrite else runs.check_target(folder, settings)
         if run is None:
             source = source or _opened(request, progress, held)
+            source.check()  # all of it is readable, or nothing is deleted
+            lock.check()
             if request.overwrite:
-                source.check()  # all of it is readable, or nothing is deleted
                 runs.clear(folder)
             run = runs.prepare(folder, settings, source, request.told())
             source.close()
             _tell_doubled(run, progress)
         units, commits = run.manifest.units(), run.commits()
+        lock.check()
         run.sweep(commits)
         pending = runs.pending_units(units, commits, request.retry_failed)
         session = None
@@ -66,8 +67,7 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages | None =
                     assert unit.commit is not None
                     progress.add(unit.commit, elsewhere=request.config.run.cluster != "here")
                     commits[unit.id] = unit.commit
-                    if lock.lost is not None:
-                        raise UsageError(f"{folder.url}: {lock.lost}")
+                    lock.check()
             run.sweep(commits)  # of parts that a retry replaced
             audio_s = sum(commits[unit.id].tally.audio_s for unit in pending)
             audio_s -= sum(commit.tally.audio_s for commit in before.values())

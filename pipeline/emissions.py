@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.commit import Stored, file_stem
+from pipeline.commit import Stored
 from pipeline.errors import UsageError
 from pipeline.records import FloatArray, Recording, from_table
 from pipeline.store import Folder
@@ -70,12 +70,12 @@ class Keeping:
 class KeptUnits:
     """The load stage of `nightshift decode`: units of a run with the emissions that another has kept of them."""
 
-    def __init__(self, load: Callable[[Unit], Unit], source: "Run", identity: str) -> None:
-        self._load, self._source, self._identity = load, source, identity
+    def __init__(self, load: Callable[[Unit], Unit], source: "Run") -> None:
+        self._load, self._source = load, source
 
     def __call__(self, unit: Unit) -> Unit:
         unit = self._load(unit)
-        if self._source.identity() != self._identity:
+        if self._source.info()["id"] != self._source.id:
             raise UsageError(f"{self._source.folder.url} became another run while it was decoded; {AFRESH}")
         commit = self._source.commit_of(unit.id)
         before = {row.id: row for row in from_table(self._source.read_part(commit))}
@@ -94,10 +94,6 @@ class KeptUnits:
         emissions, frame_s = kept[recording.id]
         told = {name: getattr(before, name) for name in ("cut", "duration_s", "truncated")}  # what reading found out
         return replace(recording, emissions=emissions, frame_s=frame_s, **told)
-
-
-def file_name(unit: int, attempt: int) -> str:
-    return f"emissions-{file_stem(unit, attempt)}.parquet"
 
 
 def to_bytes(recordings: Iterable[Recording], earlier: dict[str, Kept]) -> bytes:

@@ -21,20 +21,28 @@ from pipeline.store import Folder, is_local
 LOCK = "lock.json"
 BEAT_S = 10.0  # between two signs of life
 STALE_S = 60.0  # without a sign of life the holder counts as dead: six beats, for a store that is away for a while
+WATCH_S = 3 * BEAT_S  # a holder on another host that seems dead, which may only mean that one of the clocks is wrong
 SETTLE_S, SETTLE_LOCALLY_S = 2.0, 0.5  # for another who found no holder, or the same dead one, to have written, too
 
 _held_here: set[str] = set()  # tokens this process holds: in a container a dead holder may have had our process id
 
 
 class Lock:
-    """Held inside a `with` block; `lost` says why it no longer is, for the driver to stop."""
+    """Held inside a `with` block; `check` raises once it no longer is."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._token = uuid.uuid4().hex
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lock", daemon=True)
-        self.lost: str | None = None
+        self._lost = False
+
+    def check(self) -> None:
+        """Before anything that another driver might have to rue."""
+        holder = None if self._lost else _holder(self._folder)
+        if holder is None or holder["token"] != self._token:
+            why = "another driver took over this run, because this one gave no sign of life for a while"
+            raise UsageError(f"{self._folder.url}: {why}")
 
     def __enter__(self) -> "Lock":
         with as_usage(self._folder.url):
@@ -65,11 +73,10 @@ class Lock:
             if (holder := _holder(folder)) is None:
                 time.sleep(0.5)  # its writer is between creating and filling it, or died there
                 holder = _holder(folder)
-            if holder is not None and _alive(holder):
-                age = max(0.0, time.time() - float(holder["beat"]))
+            if holder is not None and (_alive(holder) or self._beats(holder)):
                 raise UsageError(
                     f"{folder.url} is being written by another driver (process {holder['pid']} on "
-                    f"{holder['host']}, last seen {age:.0f} s ago); wait for it, or stop it and start again"
+                    f"{holder['host']}); wait for it, or stop it and start again"
                 )
             # Not deleted and created anew: of two who take over, one could delete the other's. The last to write wins.
             folder.publish(LOCK, self._sign_of_life())
@@ -77,6 +84,17 @@ class Lock:
             time.sleep(SETTLE_LOCALLY_S if is_local(folder.files) else SETTLE_S)
         if (holder := _holder(folder)) is None or holder["token"] != self._token:
             raise UsageError(f"{folder.url}: another driver started on this run at the same moment")
+
+    def _beats(self, holder: dict[str, str]) -> bool:
+        """Whether one on another host, whose clock may be wrong by more than it is silent, is at work all the same."""
+        if not _is_elsewhere(holder):
+            return False
+        ends = time.monotonic() + WATCH_S
+        while time.monotonic() < ends:
+            time.sleep(WATCH_S / 30)
+            if _holder(self._folder) != holder:
+                return True
+        return False
 
     def _create(self) -> bool:
         try:
@@ -96,7 +114,7 @@ class Lock:
             try:
                 holder = _holder(folder)
                 if holder is None or holder["token"] != self._token:
-                    self.lost = "another driver took over this run, because this one gave no sign of life for a while"
+                    self._lost = True
                     return
                 folder.publish(LOCK, self._sign_of_life())
             except Exception:  # backends raise their own kinds; a thread that died of one would let the lock go stale
@@ -125,10 +143,15 @@ def _holder(folder: Folder) -> dict[str, str] | None:
         return None
 
 
+def _is_elsewhere(holder: dict[str, str]) -> bool:
+    return any(holder.get(key) != value for key, value in _here().items())
+
+
 def _alive(holder: dict[str, str]) -> bool:
-    if time.time() - float(holder["beat"]) > STALE_S:
+    """As far as our clock can tell."""
+    if abs(time.time() - float(holder["beat"])) > STALE_S:
         return False
-    if any(holder.get(key) != value for key, value in _here().items()):
+    if _is_elsewhere(holder):
         return True
     try:
         os.kill(int(holder["pid"]), 0)

@@ -7,17 +7,21 @@ import asyncio
 import contextlib
 import errno
 import itertools
+import math
 import random
 import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0  # at most so long before the first retry and before any
 NUM_BRIEF, BRIEF_S = 10, 15.0  # retries of one request: at 30 % refused, one in 500,000 is refused throughout
+LEAST_S = 5.0  # that a request may take which was begun before the deadline, however short before
+TICK_S = 0.2  # how often a request that is under way is looked at
 
 # By the names of stores, where the status alone would not say it, or is not there.
 TEMPORARY_CODES = {
@@ -68,10 +72,25 @@ TELL_AFTER_S = 10.0  # what passes sooner is not worth a line
 _lock = threading.Lock()
 _num_retried = 0
 _tell: list[Callable[[str], None]] = []
+_away_since: dict[str, float] = {}  # by store: when it first failed, of those from which nothing has come since
+# Of a context, because asyncio's tasks have that of the thread that asks for them.
+_stops: ContextVar[float] = ContextVar("_stops", default=math.inf)
+_stopped: ContextVar[threading.Event | None] = ContextVar("_stopped", default=None)
 
 
 class ShortReadError(OSError):
     """Fewer bytes came than were asked for, and nothing else was said to be wrong."""
+
+
+class TooSlowError(OSError):
+    """The deadline came before the end of an answer."""
+
+
+OUT_OF_REACH = (TimeoutError, ConnectionError, socket.gaierror, ShortReadError, TooSlowError)
+
+
+class StoppedError(Exception):
+    """Nobody waits for it any more."""
 
 
 def num_retried() -> int:
@@ -101,43 +120,134 @@ def telling(tell: Callable[[str], None]) -> Iterator[None]:
         _tell.remove(tell)
 
 
-def patiently(action: Callable[[], T], deadline_s: float) -> T:
-    """The action's result. While its error is a temporary one it is done again, for so many seconds."""
+def until(deadline_s: float, at: str | None) -> float:
+    """When to give up what is begun now.
+
+    A store that was away for a whole deadline is not waited for as long by whatever is asked of it next: of a thousand
+    files each would wait its five minutes.
+    """
+    now = time.monotonic()
+    since = _away_since.get(at, now) if at is not None else now
+    return max(since + deadline_s, now + min(deadline_s, BRIEF_S))
+
+
+@contextlib.contextmanager
+def within(stops: float) -> Iterator[float]:
+    """Inside, nothing is waited for after this time, nor after that of another such block around it."""
+    token = _stops.set(min(stops, _stops.get()))
+    try:
+        yield _stops.get()
+    finally:
+        _stops.reset(token)
+
+
+@contextlib.contextmanager
+def stopped_by(event: threading.Event) -> Iterator[None]:
+    """Inside, whatever is waited for ends with a `StoppedError` soon after the event was set."""
+    token = _stopped.set(event)
+    try:
+        yield
+    finally:
+        _stopped.reset(token)
+
+
+def pause(seconds: float) -> None:
+    event = _stopped.get()
+    if event is None:
+        time.sleep(seconds)
+    elif event.wait(seconds):
+        raise StoppedError
+
+
+def answered(at: str | None) -> None:
+    """A store is there, whether or not it does what it was asked for."""
+    if at is not None:
+        _away_since.pop(at, None)
+
+
+def failed(at: str | None) -> None:
+    if at is not None:
+        _away_since.setdefault(at, time.monotonic())
+
+
+def patiently(action: Callable[[], T], deadline_s: float, at: str | None = None) -> T:
+    """The action's result. While its error is a temporary one it is done again, for so many seconds.
+
+    `at` names the store, where it is known.
+    """
     began, silent = time.monotonic(), True
-    for wait_s in waits():
-        try:
-            return action()
-        except Exception as error:
-            passed_s = time.monotonic() - began
-            left_s = deadline_s - passed_s
-            if left_s <= 0 or not is_temporary(error):
-                raise
-            if silent and passed_s > TELL_AFTER_S:
-                silent = False
-                for tell in _tell:
-                    tell(
-                        f"a store does not answer as it should ({code_of(error) or type(error).__name__}): it is asked "
-                        f"for another {left_s:.0f} s (read.storage_deadline_s)"
-                    )
-        time.sleep(min(wait_s, left_s))
-        count_retried()
+    last: Exception | None = None
+    with within(until(deadline_s, at)) as stops:
+        for wait_s in waits():
+            try:
+                result = action()
+            except Exception as error:
+                if not is_temporary(error):
+                    answered(at)
+                    raise
+                failed(at)
+                last = telling_more(last, error)
+                left_s = stops - time.monotonic()
+                if left_s <= 0:
+                    raise last from last.__cause__
+                if silent and time.monotonic() - began > TELL_AFTER_S:
+                    silent = False
+                    for tell in _tell:
+                        tell(
+                            f"a store does not answer as it should ({code_of(last) or type(last).__name__}): it is "
+                            f"asked for another {left_s:.0f} s (read.storage_deadline_s)"
+                        )
+            else:
+                answered(at)
+                return result
+            pause(min(wait_s, left_s))
+            count_retried()
     raise AssertionError("waits do not end")
 
 
 async def briefly(action: Callable[[], Awaitable[T]]) -> T:
     """Likewise one request among the many that an action may need, so that the others need not be made again."""
     ends: float | None = None
+    last: Exception | None = None
     for number, wait_s in enumerate(waits(), 1):
         try:
-            return await action()
+            return await timely(action())
         except Exception as error:
-            # From the first failure on: what stalls may have taken longer than this until its time was out.
-            ends = ends or time.monotonic() + BRIEF_S
-            if number > NUM_BRIEF or time.monotonic() > ends or not is_temporary(error):
+            if not is_temporary(error):
                 raise
-        await asyncio.sleep(wait_s)
+            # From the first failure on: what stalls may have taken longer than this until its time was out.
+            ends = ends or min(time.monotonic() + BRIEF_S, _stops.get())
+            last = telling_more(last, error)
+            left_s = ends - time.monotonic()
+            if number > NUM_BRIEF or left_s <= 0:
+                raise last from last.__cause__
+        await timely(asyncio.sleep(min(wait_s, left_s)))
         count_retried()
     raise AssertionError("waits do not end")
+
+
+async def timely(request: Awaitable[T]) -> T:
+    """One request, cut when the time for it is out: a store that sends a byte now and then never stalls."""
+    limit, stopped = max(_stops.get(), time.monotonic() + LEAST_S), _stopped.get()
+    task = asyncio.ensure_future(request)
+    try:
+        while not task.done():
+            left_s = limit - time.monotonic()
+            if left_s <= 0:
+                raise TooSlowError("the deadline came before the end of an answer")
+            if stopped is not None and stopped.is_set():
+                raise StoppedError
+            await asyncio.wait({task}, timeout=min(left_s, TICK_S))
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=TICK_S)  # until it has let go of its connection
+
+
+def telling_more(last: Exception | None, error: Exception) -> Exception:
+    """Of two faults in turn the one to be told: that the time was out is no reason where there was one before."""
+    return last if last is not None and isinstance(error, TooSlowError) else error
 
 
 def is_temporary(error: BaseException) -> bool:
@@ -151,7 +261,10 @@ def is_temporary(error: BaseException) -> bool:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & LASTING_KINDS:
         return False
-    if isinstance(error, (TimeoutError, ConnectionError, socket.gaierror, ShortReadError)) or kinds & TEMPORARY_KINDS:
+    if (
+        isinstance(error, (TimeoutError, ConnectionError, socket.gaierror, ShortReadError, TooSlowError))
+        or kinds & TEMPORARY_KINDS
+    ):
         return True
     return isinstance(error, OSError) and error.errno in TEMPORARY_ERRNO
 

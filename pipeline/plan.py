@@ -40,7 +40,7 @@ def decoding(settled: DecodeSettings, kept: Run, run: Run, pools: Pools) -> list
     """The same from the emissions that another run has kept."""
     decode = replace(settled, threads=pools.decode_threads)
     return [
-        Stage("load", partial(KeptUnits, run.load, kept, kept.identity()), pools.tasks),  # manifest rows -> emissions
+        Stage("load", partial(KeptUnits, run.load, kept), pools.tasks),  # manifest rows -> emissions
         Stage("decode", partial(decoder, decode, vocabulary_of(kept)), pools.decode),
         Stage("score", lambda: score, pools.tasks),
         Stage("write", partial(Writer, run), pools.tasks),

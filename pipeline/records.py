@@ -3,6 +3,7 @@
 Knows nothing of where recordings come from, of Ray, or of files.
 """
 
+import re
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple
 
@@ -128,9 +129,13 @@ class Recording:
         self.word_errors = self.char_errors = None
 
 
+_WEB = re.compile("https?://", re.IGNORECASE)
+
+
 def without_query(uri: str) -> str:
     """A URI fit for results: a presigned URL's query is as good as a password. Elsewhere a ? is part of a name."""
-    return uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
+    web = _WEB.search(uri)  # not at its beginning alone: `simplecache::https://...`, or a space before it
+    return uri[: web.end()] + uri[web.end() :].partition("?")[0] if web else uri
 
 
 PLACE_FIELDS = ("member", "offset_s", "channel")  # of the output; `Span` and `Cut` tell them

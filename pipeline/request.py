@@ -187,7 +187,7 @@ class DecodeRequest(Request):
         return {
             "nightshift": pipeline.__version__,
             "input": kept.info()["settings"]["input"],
-            "emissions": f"of run {kept.fingerprint} with run.json {kept.identity()}",
+            "emissions": f"of run {kept.id}",
             **self.decoding.that_shape_results(),
         }
 

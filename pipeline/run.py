@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 import pipeline
 from pipeline import emissions
-from pipeline.commit import Commit, Stored, file_name
+from pipeline.commit import Commit, file_name
 from pipeline.config import Config
 from pipeline.decode.settings import DecodeSettings
 from pipeline.disk import is_half_written
@@ -57,10 +58,10 @@ class Input(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory that has been prepared. Travels to workers as its URL and fingerprint."""
+    """A run directory that has been prepared. Travels to workers as its URL and id."""
 
     folder: Folder
-    fingerprint: str
+    id: str  # another one for every run that was ever started, even of the same settings in the same place
 
     @property
     def manifest(self) -> Manifest:
@@ -68,10 +69,6 @@ class Run:
 
     def info(self) -> dict[str, Any]:
         return dict(json.loads(self.folder.read(RUN)))
-
-    def identity(self) -> str:
-        """Another one for every run that was ever started, even of the same settings in the same place."""
-        return hashlib.sha256(self.folder.read(RUN)).hexdigest()[:16]
 
     def load(self, unit: Unit) -> Unit:
         """A unit's recordings from the manifest; on another attempt, with what is finished taken from its part."""
@@ -92,10 +89,9 @@ class Run:
     def read_part(self, commit: Commit) -> pa.Table:
         return pq.read_table(io.BytesIO(self.folder.sub("data").read(commit.part)))
 
-    def write_emissions(self, name: str, data: bytes) -> Stored:
+    def write_emissions(self, name: str, data: bytes) -> None:
         """They come before the commit, too."""
         self.folder.sub(emissions.FOLDER).publish(name, data)
-        return Stored.of(name, data)
 
     def commit_of(self, unit: int) -> Commit:
         """The commit of a unit's last attempt."""
@@ -110,24 +106,34 @@ class Run:
 
     def done_before(self, unit: Unit) -> Commit | None:
         """The commit of this very attempt, if it is there and counts: of a task that is done a second time."""
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            there = Commit.from_json(self.folder.sub("commits").read(file_name(unit.id, unit.attempt)))
-            if there.fingerprint == self.fingerprint and self.folder.sub("data").exists(there.part):
-                return there
+        with contextlib.suppress(FileNotFoundError):
+            there = self.folder.sub("commits").read(file_name(unit.id, unit.attempt))
+            return self._counting(Commit.from_json(there) if there else None)
         return None
 
     def commit(self, commit: Commit) -> Commit:
-        """The commit comes last, and its part counts. What counts is returned: this, or one of the same part."""
+        """The commit comes last, and its part counts. What counts is returned: of several the first."""
         folder, name = self.folder.sub("commits"), file_name(commit.unit, commit.attempt)
         if folder.create(name, commit.to_json()):
             return commit
-        there = Commit.from_json(folder.read(name))
-        if (there.fingerprint, there.sha256) == (commit.fingerprint, commit.sha256):
-            return there  # a task that was done twice, because its worker was thought dead
-        raise UsageError(
-            f"{self.folder.url}: unit {commit.unit} is committed already, with other contents: another driver is "
-            f"writing this run; stop all of them, then start one again"
-        )
+        data = folder.read(name)
+        there = Commit.from_json(data) if data else None  # empty: of a kill on a disk without hard links
+        if there is not None and there.run != self.id:
+            raise UsageError(
+                f"{self.folder.url}: unit {commit.unit} is committed by another run: another driver is writing here, "
+                f"or has started this run anew; stop all of them, then start one again"
+            )
+        if (counting := self._counting(there)) is not None:
+            return counting
+        folder.publish(name, commit.to_json())
+        return commit
+
+    def _counting(self, commit: Commit | None) -> Commit | None:
+        """A commit of this run whose files are there, whole."""
+        if commit is None or commit.run != self.id or self.folder.sub("data").size(commit.part) != commit.size:
+            return None
+        kept = commit.emissions
+        return commit if kept is None or self.folder.sub(emissions.FOLDER).size(kept.name) == kept.size else None
 
     def commits(self) -> dict[int, Commit]:
         """What counts: of each unit the last attempt whose commit is of this run and whose files are there, whole."""
@@ -138,7 +144,7 @@ class Run:
         def counts(commit: Commit) -> bool:
             kept = commit.emissions
             return (
-                commit.fingerprint == self.fingerprint
+                commit.run == self.id
                 and sizes.get(commit.part) == commit.size
                 and (kept is None or kept_sizes.get(kept.name) == kept.size)
             )
@@ -171,7 +177,7 @@ def find(url: str) -> Run:
     folder = Folder(url)
     with as_usage(url):
         try:
-            return Run(folder, str(json.loads(folder.read(RUN))["fingerprint"]))
+            return Run(folder, str(json.loads(folder.read(RUN))["id"]))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UsageError(f"{url}: no run there (no {RUN})") from error
 
@@ -209,7 +215,7 @@ def check_target(folder: Folder, settings: dict[str, Any]) -> Run | None:
         there = json.loads(folder.read(RUN)) if RUN in names else None
     if there is not None:
         _refuse_difference(folder, there["settings"], settings)
-        return Run(folder, there["fingerprint"])
+        return Run(folder, there["id"])
     if foreign := sorted(names - {LOCK, "manifest"}):  # those two are what a start that was killed leaves
         raise UsageError(f"{folder.url} is not a run and not empty (it holds {foreign[0]}): give another directory")
     return None
@@ -217,11 +223,12 @@ def check_target(folder: Folder, settings: dict[str, Any]) -> Run | None:
 
 def prepare(folder: Folder, settings: dict[str, Any], source: Input, told: Mapping[str, Any]) -> Run:
     """Freeze the manifest of a new run; run.json comes last, with all that is `told`, and with it the run is there."""
-    run = Run(folder, fingerprint_of(settings))
+    run = Run(folder, uuid.uuid4().hex)
     doubled = source.freeze(run.manifest)
     infos = run.manifest.units()
     info = {
-        "fingerprint": run.fingerprint,
+        "id": run.id,
+        "fingerprint": fingerprint_of(settings),
         "settings": settings,
         **told,
         "versions": _versions(),

@@ -14,7 +14,8 @@ from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem  # type: ignore[import-untyped]
 from s3fs.errors import translate_boto_error  # type: ignore[import-untyped]
 
-from pipeline.patience import briefly, code_of
+from pipeline.patience import briefly, code_of, timely
+from pipeline.store import ETAG
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0  # without a byte; s3fs takes 15 s, which a store under load can need to look a key up
@@ -30,6 +31,26 @@ class _Session(AIOHTTPSession):  # type: ignore[misc]
         return session
 
 
+class _Body:
+    """Of an object or a range of some MB: read with its answer, as one request that is in time or made again."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @classmethod
+    async def of(cls, stream: Any) -> "_Body":
+        try:
+            return cls(await stream.read())
+        finally:
+            stream.close()
+
+    async def read(self) -> bytes:
+        return self._data
+
+    def close(self) -> None:
+        pass
+
+
 class PatientS3(S3FileSystem):  # type: ignore[misc]
     """s3fs with our retries in place of its own and botocore's, which multiply, have no deadline and are not counted.
 
@@ -41,11 +62,13 @@ class PatientS3(S3FileSystem):  # type: ignore[misc]
     async def _call_s3(self, method: str, *options: Any, **arguments: Any) -> Any:
         request = partial(self._once, method, *options, **arguments)
         # An upload that was completed although the answer got lost cannot be completed again, only made again.
-        return await (request() if method == "complete_multipart_upload" else briefly(request))
+        return await (timely(request()) if method == "complete_multipart_upload" else briefly(request))
 
     call_s3 = sync_wrapper(_call_s3)
 
     async def _once(self, method: str, *options: Any, **arguments: Any) -> Any:
+        if method == "get_object" and (etag := ETAG.get()) is not None:
+            arguments["IfMatch"] = etag
         try:
             answer = await super()._call_s3(method, *options, **arguments)
         except OSError as error:
@@ -57,6 +80,8 @@ class PatientS3(S3FileSystem):  # type: ignore[misc]
             raise translate_boto_error(sent_away) from sent_away
         if method == "delete_objects" and answer.get("Errors"):  # in an answer that is otherwise a success
             raise translate_boto_error(ClientError({"Error": answer["Errors"][0]}, "DeleteObjects"))
+        if method == "get_object":
+            answer["Body"] = await _Body.of(answer["Body"])
         return answer
 
     async def _ask_why(self, Bucket: str, Key: str = "", **others: Any) -> None:

@@ -70,6 +70,7 @@ BY_KIND = {
     "TokenRetrievalError": EXPIRED,
     "UnauthorizedSSOTokenError": EXPIRED,
     "SSLError": ("no secure connection", "the certificate was not accepted: check AWS_ENDPOINT_URL and AWS_CA_BUNDLE"),
+    "NoRangesError": ("server knows no ranges", "a large file cannot be read from it: copy the file elsewhere first"),
 }
 NOT_REACHABLE = "store not reachable"
 # What no recording is to blame for: each other one of the store would fail the same way.
@@ -78,6 +79,10 @@ OF_THE_STORE = {
     NOT_REACHABLE,
 }
 UNREACHABLE = {"EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "ConnectError"}
+
+
+# A query that is signed, where a space or quote in the URL before it hides that it is one.
+_SIGNED = re.compile(r"\?[^\s'\"]*(signature|sig|token|credential|key)[\w-]*=[^\s'\"]*", re.IGNORECASE)
 
 
 class StorageError(OSError):
@@ -142,7 +147,8 @@ def told(error: BaseException) -> str:
 def without_secrets(text: str) -> str:
     """Without the queries of URLs, which may be signed, and what stands before their hosts."""
     text = re.sub(r"(\w+://)[^/\s@'\"]+@", r"\1", text)
-    return re.sub(r"(https?://[^\s?'\"]*)\?[^\s'\"]*", r"\1", text)
+    text = re.sub(r"(https?://[^\s?'\"]*)\?[^\s'\"]*", r"\1", text, flags=re.IGNORECASE)
+    return _SIGNED.sub("", text)
 
 
 def _known(error: BaseException) -> tuple[str, str] | None:

@@ -9,25 +9,40 @@ import functools
 import os
 import posixpath
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import fsspec
 
 from pipeline import disk
 from pipeline.errors import UsageError
-from pipeline.patience import ShortReadError, code_of, count_retried, status_of, waits
+from pipeline.patience import (
+    ShortReadError,
+    answered,
+    code_of,
+    count_retried,
+    failed,
+    pause,
+    status_of,
+    telling_more,
+    until,
+    waits,
+    within,
+)
 from pipeline.patience import is_temporary as is_temporary
 from pipeline.patience import num_retried as num_retried
 from pipeline.patience import patiently as patiently
-from pipeline.storage_errors import StorageError, sentence
+from pipeline.records import without_query
+from pipeline.storage_errors import StorageError, sentence, without_secrets
 
 DEADLINE_S = 300.0  # for what knows no `read.storage_deadline_s`
+ETAG: ContextVar[str | None] = ContextVar("ETAG", default=None)  # that an object of S3 must still have to be read
 THREADS = 16  # of requests to a store whose client knows no others
-HTTP_TIMEOUT_S = 30.0  # to connect, and without a byte
 
 
 @functools.lru_cache(maxsize=64)
@@ -38,10 +53,9 @@ def filesystem(protocol: str) -> Any:
 
         return s3()
     if protocol in ("http", "https"):
-        from aiohttp import ClientTimeout
+        from pipeline.web import web  # likewise
 
-        timeout = ClientTimeout(sock_connect=HTTP_TIMEOUT_S, sock_read=HTTP_TIMEOUT_S)
-        return fsspec.filesystem(protocol, use_listings_cache=False, client_kwargs={"timeout": timeout})
+        return web()
     return fsspec.filesystem(protocol, use_listings_cache=False)
 
 
@@ -54,7 +68,7 @@ def locate(url: str) -> tuple[Any, str]:
     try:
         files = filesystem(protocol or "file")
     except (ValueError, ImportError, TypeError, OSError) as error:  # the last two: a protocol inside another's file
-        raise UsageError(f"{url}: {error}") from error
+        raise UsageError(f"{without_secrets(without_query(url))}: {without_secrets(str(error))}") from error
     return files, files._strip_protocol(url if protocol else path)
 
 
@@ -82,6 +96,29 @@ def is_local(files: Any) -> bool:
     return "file" in files.protocol  # a name, or a tuple of them
 
 
+def store_of(files: Any, path: str) -> str | None:
+    """What is away as a whole when it is away: a web server, or all that a client of another kind asks."""
+    if is_local(files):
+        return None
+    protocol = files.protocol if isinstance(files.protocol, str) else files.protocol[0]
+    return f"{protocol}://{urlsplit(path).netloc}" if protocol in ("http", "https") else str(protocol)
+
+
+def knows_ranges(files: Any, path: str) -> bool:
+    """Whether parts of a file can be had, as far as that is known."""
+    return bool(files.knows_ranges(path)) if hasattr(files, "knows_ranges") else True
+
+
+@contextlib.contextmanager
+def as_it_was(etag: str | None) -> Iterator[None]:
+    """Inside, an object of S3 that is another by now is refused (`is_refusal`): its ranges would not fit together."""
+    token = ETAG.set(etag)
+    try:
+        yield
+    finally:
+        ETAG.reset(token)
+
+
 def version_of(info: dict[str, Any]) -> str:
     """What of a file's listing changes with its contents: its size, and its etag or time."""
     mark = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or ""
@@ -106,29 +143,44 @@ def read_ranges(
     options |= {} if files.async_impl else {"cache_type": "none"}
     found: list[bytes | Exception] = [b""] * len(paths)
     wanted, short = list(range(len(paths))), set[int]()
-    stops = time.monotonic() + deadline_s
-    for wait_s in waits():
-        some_starts = None if starts is None else [starts[number] for number in wanted]
-        some_ends = None if ends is None else [ends[number] for number in wanted]
-        parts = _ranges_at_once(files, [paths[number] for number in wanted], some_starts, some_ends, options)
-        again = []
-        for number, part in zip(wanted, parts, strict=True):
-            if not isinstance(part, Exception):
+    stores = [store_of(files, path) for path in paths]
+    patience = {at: until(deadline_s, at) for at in set(stores)}
+    with within(max(patience.values(), default=0.0)) as stops:
+        for wait_s in waits():
+            some_starts = None if starts is None else [starts[number] for number in wanted]
+            some_ends = None if ends is None else [ends[number] for number in wanted]
+            parts = _ranges_at_once(files, [paths[number] for number in wanted], some_starts, some_ends, options)
+            again = []
+            for number, part in zip(wanted, parts, strict=True):
                 start, end = starts[number] if starts else 0, ends[number] if ends else None
-                part = _fitted(bytes(part), start, end)
-                if end is not None and len(part) < end - start and number not in short and not may_be_short:
+                if isinstance(part, Exception):
+                    if is_temporary(part):
+                        again.append(number)
+                    last = found[number]
+                    part = telling_more(last if isinstance(last, Exception) else None, part)
+                elif end is not None and len(part) < end - start and number not in short and not may_be_short:
                     short.add(number)  # the end of its file, or cut off on the way: asked once more, the same is true
                     again.append(number)
-            elif is_temporary(part):
-                again.append(number)
-            found[number] = part
-        left_s = stops - time.monotonic()
-        if not again or left_s <= 0:
-            break
-        time.sleep(min(wait_s, left_s))
-        count_retried(len(again))
-        wanted = again
+                found[number] = part
+            _note(found, wanted, stores)
+            now = time.monotonic()
+            again = [number for number in again if now < min(stops, patience[stores[number]])]
+            if not again:
+                break
+            pause(min(wait_s, stops - now))
+            count_retried(len(again))
+            wanted = again
     return found
+
+
+def _note(found: list[bytes | Exception], asked: list[int], stores: list[str | None]) -> None:
+    """Which stores answered, and of which nothing came."""
+    are_away = {number for number in asked if isinstance(part := found[number], Exception) and is_temporary(part)}
+    there = {stores[number] for number in asked if number not in are_away}
+    for at in there:
+        answered(at)
+    for at in {stores[number] for number in are_away} - there:
+        failed(at)
 
 
 def _ranges_at_once(
@@ -144,18 +196,16 @@ def _ranges_at_once(
         return [part for (part,) in parts]
 
 
-def _fitted(data: bytes, start: int, end: int | None) -> bytes:
-    """The range alone, where a web server that knows none has sent the whole file."""
-    return data[start:end] if end is not None and len(data) > end - start else data
-
-
 def opened(files: Any, path: str, deadline_s: float) -> BinaryIO:
     """A file to read, each of whose blocks is asked for patiently."""
     if is_local(files):
         return open(path, "rb")
-    file: Any = patiently(lambda: files.open(path, "rb"), deadline_s)
-    if cache := getattr(file, "cache", None):
-        fetch, size = cache.fetcher, file.size
+    at = store_of(files, path)
+    file: Any = patiently(lambda: files.open(path, "rb"), deadline_s, at)
+    if (cache := getattr(file, "cache", None)) is not None:  # one that holds nothing yet is false
+        # Files of web servers have a way of their own, which waits for ever for what trickles.
+        fetch = partial(files.cat_file, path) if hasattr(files, "knows_ranges") else cache.fetcher
+        size = file.size
 
         def whole(start: int, end: int) -> bytes:
             data = bytes(fetch(start, end))
@@ -163,7 +213,7 @@ def opened(files: Any, path: str, deadline_s: float) -> BinaryIO:
                 raise ShortReadError(f"{len(data):,} of {min(end, size) - start:,} bytes")
             return data
 
-        cache.fetcher = lambda start, end: patiently(lambda: whole(start, end), deadline_s)
+        cache.fetcher = lambda start, end: patiently(lambda: whole(start, end), deadline_s, at)
     return file  # type: ignore[no-any-return]
 
 
@@ -211,6 +261,12 @@ class Folder:
             return {os.path.basename(info["name"]): info["size"] for info in infos if info["type"] == "file"}
         return {}
 
+    def size(self, name: str) -> int | None:
+        """Of one file; None where there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            return int(self._patiently(self.files.info, self.path(name))["size"])
+        return None
+
     def read(self, name: str) -> bytes:
         return self.read_all([name])[name]
 
@@ -244,7 +300,7 @@ class Folder:
             else:
                 self._patiently(self.files.pipe_file, path, data, mode="create")
         except OSError as error:
-            if isinstance(error, FileExistsError) or _is_refusal(error):
+            if isinstance(error, FileExistsError) or is_refusal(error):
                 with contextlib.suppress(FileNotFoundError):  # the other has removed it since
                     return self.read(name) == data  # its own, perhaps: a try that arrived, although its answer did not
                 return False
@@ -266,16 +322,17 @@ class Folder:
 
     def _patiently(self, operation: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:
-            return patiently(partial(operation, *arguments, **options), self.deadline_s)
+            action = partial(operation, *arguments, **options)
+            return patiently(action, self.deadline_s, store_of(self.files, self.path()))
         except Exception as error:
             self._explain(error)
             raise
 
     def _explain(self, error: Exception) -> None:
-        if (known := sentence(error, self.url)) is not None and not _is_refusal(error):
+        if (known := sentence(error, self.url)) is not None and not is_refusal(error):
             raise StorageError(known) from error
 
 
-def _is_refusal(error: BaseException) -> bool:
+def is_refusal(error: BaseException) -> bool:
     """Of a conditional write. s3fs makes FileExistsError of it only where the store's words are Amazon's."""
     return code_of(error) in ("PreconditionFailed", "412") or status_of(error) == 412

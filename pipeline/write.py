@@ -4,7 +4,6 @@ Knows nothing of other units. A part holds no time of day and no seconds spent, 
 by a worker that was thought dead for instance, is the same bytes.
 """
 
-import hashlib
 import io
 import time
 
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import emissions
-from pipeline.commit import Commit, Stored, Tally, part_name
+from pipeline.commit import Commit, Stored, Tally
 from pipeline.records import to_table
 from pipeline.run import Run
 from pipeline.store import num_retried
@@ -27,19 +26,20 @@ class Writer:
 
     def __call__(self, unit: Unit) -> Unit:
         began, cpu_began, retried_before = time.perf_counter(), time.process_time(), num_retried()
-        # A part that is committed is not written over, not even by one that differs in the last digits of a float.
+        # A task that is done a second time, because its worker was thought dead, has nothing left to do.
         if (there := self._run.done_before(unit)) is not None:
             return Unit(unit.id, attempt=unit.attempt, commit=there)
         unit.finish()
-        part, name = part_bytes(unit), part_name(unit.id, unit.attempt)
-        self._run.write_part(name, part)
+        data = part_bytes(unit)
+        part = Stored.named("part", unit.id, unit.attempt, data)
+        self._run.write_part(part.name, data)
         kept = self._write_emissions(unit) if self._keep_emissions else None
         commit = Commit(
             unit=unit.id,
-            part=name,
-            size=len(part),
-            sha256=hashlib.sha256(part).hexdigest(),
-            fingerprint=self._run.fingerprint,
+            part=part.name,
+            size=part.size,
+            sha256=part.sha256,
+            run=self._run.id,
             tally=Tally.of(unit.recordings),
             attempt=unit.attempt,
             # Its own time is all but the writing of these lines.
@@ -56,7 +56,9 @@ class Writer:
         if unit.attempt > 0 and (stored := self._run.commit_of(unit.id).emissions) is not None:
             earlier = emissions.read(self._run.folder, stored)
         data = emissions.to_bytes(unit.recordings, earlier)
-        return self._run.write_emissions(emissions.file_name(unit.id, unit.attempt), data)
+        kept = Stored.named(emissions.FOLDER, unit.id, unit.attempt, data)
+        self._run.write_emissions(kept.name, data)
+        return kept
 
 
 def part_bytes(unit: Unit) -> bytes:

@@ -20,6 +20,7 @@ from yarl import URL
 from tests.object_store import free_port
 
 HOP_BY_HOP = {"transfer-encoding", "content-length", "connection", "keep-alive", "expect"}
+TRICKLE_S = 0.05  # between two bytes
 XML = '<?xml version="1.0" encoding="UTF-8"?><Error><Code>{}</Code><Message>{}</Message></Error>'
 
 ERRORS = {
@@ -36,8 +37,8 @@ Concerns = Callable[[web.Request], bool]
 class Fault:
     """What goes wrong with which share of the requests."""
 
-    # denied: 403; conflict: 409; lost: done, but answered with 500
-    kind: Literal["slowdown", "e500", "denied", "conflict", "lost", "reset", "truncate", "stall"]
+    # trickle: a byte now and then; denied: 403; conflict: 409; lost: done, but answered with 500
+    kind: Literal["slowdown", "e500", "denied", "conflict", "lost", "reset", "truncate", "stall", "trickle"]
     share: float = 1.0
     concerns: Concerns = lambda request: True
     at_most: int = 1_000_000_000  # then all is well
@@ -150,13 +151,15 @@ class Chaos:
             return _error(request, 500, "InternalError", "It is done, but nobody tells you.")
         if fault is not None and fault.kind in ("truncate", "stall"):
             return await _half(request, answer, fault.stall_s if fault.kind == "stall" else 0.0)
+        if fault is not None and fault.kind == "trickle":
+            return await _trickled(request, answer)
         return answer
 
     def _fault_of(self, request: web.Request) -> Fault | None:
         fault = self.fault
         if fault is None or not fault.concerns(request) or self.faults[fault.kind] >= fault.at_most:
             return None
-        if fault.kind == "truncate" and request.method != "GET":
+        if fault.kind in ("truncate", "trickle") and request.method != "GET":
             return None
         return fault if self._rng.random() < fault.share else None
 
@@ -218,10 +221,23 @@ async def _cut(request: web.Request, after_s: float) -> web.Response:
 
 async def _half(request: web.Request, whole: web.Response, after_s: float) -> web.StreamResponse:
     """The headers of the whole and half of the body; then the end, or for a while nothing."""
+    answer, body = await _begun(request, whole)
+    await answer.write(body[: len(body) // 2])
+    await _cut(request, after_s)
+    return answer
+
+
+async def _trickled(request: web.Request, whole: web.Response) -> web.StreamResponse:
+    answer, body = await _begun(request, whole)
+    for number in range(len(body)):
+        await answer.write(body[number : number + 1])
+        await asyncio.sleep(TRICKLE_S)
+    return answer
+
+
+async def _begun(request: web.Request, whole: web.Response) -> tuple[web.StreamResponse, bytes]:
     body = bytes(whole.body or b"")  # type: ignore[arg-type]
     kept = {name: value for name, value in whole.headers.items() if name.lower() not in HOP_BY_HOP}
     answer = web.StreamResponse(status=whole.status, headers=kept | {"Content-Length": str(len(body))})
     await answer.prepare(request)
-    await answer.write(body[: len(body) // 2])
-    await _cut(request, after_s)
-    return answer
+    return answer, body

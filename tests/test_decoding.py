@@ -369,7 +369,7 @@ def test_a_run_that_was_made_anew_is_not_mixed_with_what_was_decoded_of_the_old_
             overwrite=True,
         )
     )
-    assert find(str(kept)).fingerprint == find(str(transcribed)).fingerprint
+    assert find(str(kept)).info()["fingerprint"] == find(str(transcribed)).info()["fingerprint"]
     assert "is another run (emissions: of run" in refusal(again(kept, tmp_path / "out"))
     run(again(kept, tmp_path / "out", overwrite=True))
     assert rows(tmp_path / "out") == before

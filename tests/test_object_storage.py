@@ -15,14 +15,15 @@ import jobs.__main__ as jobs
 from pipeline import config as configuration
 from pipeline import patience, store
 from pipeline import run as runs
-from pipeline.commit import file_name, part_name
+from pipeline.commit import file_name
 from pipeline.drive import drive
-from pipeline.errors import UsageError
+from pipeline.errors import RecordingError, UsageError
 from pipeline.lock import LOCK, Lock
 from pipeline.patience import num_retried
 from pipeline.progress import Progress
 from pipeline.request import Request
 from pipeline.run import Run, find
+from pipeline.shards.place import Place
 from pipeline.storage_errors import StorageError
 from pipeline.store import Folder
 from pipeline.summary import Summary
@@ -131,6 +132,30 @@ def test_a_delete_that_the_store_refuses_is_not_taken_for_done(ceph):
         files.call_s3("delete_bucket_policy", Bucket=ceph.name)
 
 
+def test_an_object_that_trickles_is_not_read_to_the_end(s3, proxy, monkeypatch):
+    """A byte now and then is no stall: here for eight seconds, or a night."""
+    monkeypatch.setattr(patience, "LEAST_S", 0.1)
+    Folder(f"{s3.url}/run").publish("part", bytes(160))
+    files, path = store.locate(f"{s3.url}/run/part")
+    proxy.fault = Fault("trickle")
+    (found,) = store.read_ranges(files, [path], None, None, 0.3)
+    assert isinstance(found, patience.TooSlowError)
+    with pytest.raises(patience.TooSlowError), store.opened(files, path, 0.3) as file:
+        file.read()
+    proxy.fault = None
+    assert store.read_ranges(files, [path], None, None, 60) == [bytes(160)]
+
+
+def test_an_object_that_changes_between_two_of_its_ranges_is_not_mixed(ceph):
+    files, path = store.locate(f"{ceph.url}/x.wav")
+    files.pipe_file(path, bytes(2**20))
+    place = Place(f"{ceph.url}/x.wav", files, path, 5.0, files.info(path)["ETag"])
+    assert place.read(0, 2**19) == bytes(2**19)
+    files.pipe_file(path, b"x" * 2**20)
+    with pytest.raises(RecordingError, match="changed while it was read"):
+        place.read(2**19, 2**20)
+
+
 # ---- locks
 
 
@@ -138,7 +163,7 @@ def drivers_at_once(url: str, num_rounds: int) -> list[tuple[str, str]]:
     """Two processes that try for the same lock at the same moment, over and over; what each says each time."""
     script = """
 import sys
-from pipeline.errors import UsageError
+from pipeline.errors import RecordingError, UsageError
 from pipeline.lock import Lock
 from pipeline.store import Folder
 Folder(sys.argv[1]).names()  # connected
@@ -235,20 +260,19 @@ def test_another_drivers_commit_is_not_written_over(ceph):
     run = prepared(f"{ceph.url}/out")
     mine = Writer(run)(finished(run.load(Unit(0)))).commit
     assert mine is not None
-    with pytest.raises(UsageError, match="another driver is writing this run"):
-        run.commit(replace(mine, sha256="other bytes"))
-    with pytest.raises(UsageError, match="another driver is writing this run"):
-        run.commit(replace(mine, fingerprint="other settings"))
+    assert run.commit(replace(mine, sha256="other bytes")) == mine
+    with pytest.raises(UsageError, match="another driver is writing here"):
+        Run(run.folder, "another").commit(replace(mine, run="another"))
     assert run.commit_of(0) == mine
 
 
 def test_a_commit_that_does_not_count_makes_room(bucket):
-    """Of another fingerprint, or of a part that is gone: swept at the start, as a run does."""
+    """Of another run, or of a part that is gone: swept at the start, as a run does."""
     run = prepared(f"{bucket.url}/out")
     written(run)
     other = Run(run.folder, "another")
     assert other.commits() == {}
-    run.folder.sub("data").delete([part_name(1, 0)])
+    run.folder.sub("data").delete([run.commits()[1].part])
     assert 1 not in run.commits()
     run.sweep(run.commits())
     assert run.folder.sub("commits").names() == [file_name(n, 0) for n in range(len(run.manifest.units())) if n != 1]
@@ -339,7 +363,7 @@ def test_a_bucket_that_becomes_read_only_stops_the_run_which_goes_on_later(s3, p
     out = f"{s3.url}/out"
     command = ["transcribe", f"{s3.url}/corpus", out, "--model", str(sample / "model"), "--address", "here"]
     command += ["--set", "read.unit_s=2"]
-    second_part = f"/data/{part_name(1, 0)}"
+    second_part = "/data/part-000001-"
     proxy.fault = Fault("denied", concerns=lambda request: request.method == "PUT" and second_part in request.path)
     assert jobs.main(command) == 1
     told = capsys.readouterr().err.splitlines()[-1]

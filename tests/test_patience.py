@@ -1,22 +1,24 @@
 """Asking again: what may pass until it is there, what does not pass once, and every retry is counted."""
 
 import asyncio
+import contextlib
 import errno
 import http.server
 import itertools
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import aiohttp
 import botocore.exceptions as boto
-import fsspec
 import pytest
 from fsspec.exceptions import FSTimeoutError
 from s3fs.errors import translate_boto_error
 
 from pipeline import patience, store
-from pipeline.patience import ShortReadError, briefly, is_temporary, num_retried, patiently, telling
+from pipeline.patience import ShortReadError, briefly, is_temporary, num_retried, patiently, telling, within
+from pipeline.storage_errors import storage_reason
 from pipeline.store import locate, opened, read_ranges
 
 BODY = bytes(range(256)) * 40
@@ -167,6 +169,68 @@ def test_a_long_wait_is_told_once(monkeypatch):
     assert "(SlowDown)" in told[0] and "read.storage_deadline_s" in told[0]
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "_away_since", {})
+
+
+@pytest.mark.usefixtures("hasty")
+def test_what_waits_inside_another_wait_shares_its_deadline():
+    """Each with its own, three of them inside each other wait three times as long, and for each file anew."""
+    tries = 0
+    error = answer("SlowDown", 503)
+
+    async def request() -> None:
+        nonlocal tries
+        tries += 1
+        raise error
+
+    for deadlines in ((0.0, 60.0), (60.0, 0.0)):
+        tries = 0
+        outer, inner = deadlines
+        with pytest.raises(OSError), within(time.monotonic() + outer):  # noqa: PT011
+            patiently(lambda inner=inner: asyncio.run(briefly(request)), inner)
+        assert tries == 1
+
+
+def test_a_store_that_was_away_for_a_whole_deadline_is_not_waited_for_as_long_again(monkeypatch):
+    """A hundred large files at five minutes each are a night."""
+    now = 1000.0
+    monkeypatch.setattr(patience, "BRIEF_S", 1.0)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def pause(seconds: float) -> None:
+        nonlocal now
+        now += seconds + 0.001
+
+    monkeypatch.setattr(patience, "pause", pause)
+
+    def waited(times: int, at: str) -> float:
+        began = now
+        with contextlib.suppress(ConnectionResetError):
+            patiently(failing(times, ConnectionResetError()), 300.0, at)
+        return round(now - began)
+
+    assert waited(10**9, "s3") == 300
+    assert waited(10**9, "s3") == waited(10**9, "s3") == 1
+    assert waited(10**9, "https://elsewhere") == 300
+    assert waited(0, "s3") == 0  # it is back
+    assert waited(10**9, "s3") == 300
+
+
+def test_that_the_time_was_out_is_not_told_in_place_of_what_was_wrong(monkeypatch):
+    monkeypatch.setattr(patience, "LEAST_S", 0.05)
+    errors: list[Exception] = [ConnectionRefusedError(111, "refused")]
+
+    async def request() -> None:
+        if errors:
+            raise errors.pop()
+        await asyncio.sleep(60)
+
+    with pytest.raises(ConnectionRefusedError):
+        patiently(lambda: asyncio.run(patience.timely(request())), 0.2)
+
+
 # ---- the same over HTTP
 
 
@@ -206,7 +270,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Accept-Ranges", "bytes")
         self.end_headers()
-        if self.command == "GET":
+        if instead == "trickle":
+            for number in range(len(body)):
+                self.wfile.write(body[number : number + 1])
+                time.sleep(0.05)
+        elif self.command == "GET":
             self.wfile.write(body[: len(body) // 2] if instead == "half" else body)
         if instead == "half":
             self.close_connection = True
@@ -219,6 +287,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web() -> Iterator[Web]:
+    store.filesystem.cache_clear()
     with Web() as server:
         threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield server
@@ -278,13 +347,51 @@ def test_a_file_that_is_read_on_and_on_gets_over_failures(web):
     assert opened(*locate(__file__), 60).read()
 
 
+def test_a_web_server_that_trickles_is_not_read_to_the_end(web, monkeypatch):
+    """A byte now and then is no stall: here for eight seconds, on the web for ever."""
+    monkeypatch.setattr(patience, "LEAST_S", 0.1)
+    files, path = locate(web.url)
+    web.answers = ["trickle"]
+    (found,) = read_ranges(files, [path], [0], [160], 0.2)
+    assert isinstance(found, patience.TooSlowError) and is_temporary(found)
+    assert read_ranges(files, [path], [0], [160], 60) == [BODY[:160]]
+    with opened(files, path, 0.2) as file:
+        web.answers = ["trickle"] * 9
+        with pytest.raises(patience.TooSlowError):
+            file.read(100)
+
+
+def test_of_a_web_server_without_ranges_a_file_is_read_once_for_all_its_ranges(web):
+    files, path = locate(web.url)
+    web.knows_ranges = False
+    starts = list(range(0, 10_000, 100))
+    ends = [start + 50 for start in starts]
+    assert read_ranges(files, [path] * 100, starts, ends, 60) == [BODY[n : n + 50] for n in starts]
+    assert not store.knows_ranges(files, path)
+    web.num_requests = 0
+    assert read_ranges(files, [path] * 100, starts, ends, 60) == [BODY[n : n + 50] for n in starts]
+    assert web.num_requests == 2  # for the first, which begins where the file does, and for all others
+    web.knows_ranges = True
+    assert read_ranges(files, [path], [0], [50], 60) == [BODY[:50]]
+    assert store.knows_ranges(files, path)
+
+
+def test_more_of_a_file_without_ranges_than_can_be_held_is_not_read(web, monkeypatch):
+    monkeypatch.setattr("pipeline.web.MOST_BYTES", 1000)
+    files, path = locate(web.url)
+    assert len(read_ranges(files, [path], [0], [2000], 60)[0]) == 2000
+    web.knows_ranges = False
+    for start, end in ((0, 1001), (900, 1001)):
+        (found,) = read_ranges(files, [path], [start], [end], 60)
+        assert storage_reason(found).reason == "server knows no ranges"
+    assert read_ranges(files, [path], [900], [1000], 60) == [BODY[900:1000]]
+
+
 def test_a_web_server_that_sends_nothing_is_not_waited_for_for_ever(monkeypatch):
-    monkeypatch.setattr(store, "HTTP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("pipeline.web.TIMEOUT_S", 0.2)
     store.filesystem.cache_clear()
-    fsspec.filesystem("http").clear_instance_cache()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         files, path = locate(f"http://127.0.0.1:{silent.getsockname()[1]}/x.wav")
         (found,) = read_ranges(files, [path], None, None, 0.0)
     store.filesystem.cache_clear()
-    fsspec.filesystem("http").clear_instance_cache()
     assert isinstance(found, Exception) and is_temporary(found)

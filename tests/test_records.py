@@ -4,11 +4,12 @@ import pickle
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import RecordingError
-from pipeline.records import Alternative, Cut, ErrorCounts, Recording, Span, Word, from_table, to_table
+from pipeline.records import Alternative, Cut, ErrorCounts, Recording, Span, Word, from_table, to_table, without_query
 from pipeline.unit import Unit
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -88,3 +89,19 @@ def test_finishing_a_unit_leaves_its_failures_failed() -> None:
 def test_a_reason_survives_the_way_between_processes() -> None:
     error = pickle.loads(pickle.dumps(RecordingError("a reason", "a detail")))
     assert (error.reason, error.detail) == ("a reason", "a detail")
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("https://h/a.wav?sig=x", "https://h/a.wav"),
+        ("HTTPS://h/a.wav?sig=x", "HTTPS://h/a.wav"),
+        ("simplecache::https://h/a.wav?sig=x", "simplecache::https://h/a.wav"),
+        (" Http://h/a.wav?sig=x?y", " Http://h/a.wav"),
+        ("s3://b/what?.wav", "s3://b/what?.wav"),
+        ("/data/what?.wav", "/data/what?.wav"),
+    ],
+)
+def test_a_uri_in_results_has_no_query_however_it_is_spelt(uri: str, told: str) -> None:
+    """It is as good as a password where it is signed, and part of a name elsewhere."""
+    assert without_query(uri) == told

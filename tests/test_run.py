@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline import run as runs
-from pipeline.commit import Commit, Stored, Tally, file_name, part_name
+from pipeline.commit import Commit, Stored, Tally, file_name
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
 from pipeline.records import ErrorCounts, Word
@@ -93,14 +93,13 @@ def test_a_part_without_a_commit_does_not_count_and_is_removed(tmp_path):
 def test_the_same_unit_written_twice_is_the_same_bytes(tmp_path):
     """A worker that was thought dead may write its unit after another has: that must change nothing."""
     run = prepared(tmp_path / "out")
-    part = tmp_path / "out/data" / part_name(0, 0)
-    Writer(run)(finished(run.load(Unit(0))))
-    first = part.read_bytes()
+    first = Writer(run)(finished(run.load(Unit(0)))).commit
     (tmp_path / "out/commits" / file_name(0, 0)).unlink()
     late = run.load(Unit(0))
     late.stage_s["encode"] = 123.0
-    Writer(run)(finished(late))
-    assert part.read_bytes() == first
+    again = Writer(run)(finished(late)).commit
+    assert (again.part, again.sha256) == (first.part, first.sha256)
+    assert run.folder.sub("data").names() == [first.part]
 
 
 def test_retrying_keeps_what_is_finished_and_the_old_part_until_the_new_commit(tmp_path):
@@ -111,14 +110,17 @@ def test_retrying_keeps_what_is_finished_and_the_old_part_until_the_new_commit(t
     assert [recording.id for recording in loaded.pending()] == ["r3"]
     assert all(r.text == "A" and r.words and r.word_errors for r in loaded.recordings if r.id != "r3")
     before = len(read_parts(run))
-    run.folder.sub("data").publish(part_name(unit.id, unit.attempt), b"killed before the commit")
+    first_part = run.commits()[unit.id].part
+    run.folder.sub("data").publish(f"part-{unit.id:06d}-retry1-12345678.parquet", b"killed before the commit")
     assert len(read_parts(run)) == before
     Writer(run)(finished(loaded))
     assert len(read_parts(run)) == before
     assert set(read_parts(run)["status"].to_pylist()) == {"ok"}
     assert runs.pending_units(run.manifest.units(), run.commits(), retry_failed=True) == []
     run.sweep(run.commits())
-    assert part_name(unit.id, 0) not in {path.name for path in (tmp_path / "out/data").iterdir()}
+    left = {path.name for path in (tmp_path / "out/data").iterdir()}
+    assert left == {commit.part for commit in run.commits().values()}
+    assert first_part not in left
 
 
 def test_what_is_committed_is_neither_written_over_nor_written_again(tmp_path):
@@ -134,13 +136,43 @@ def test_what_is_committed_is_neither_written_over_nor_written_again(tmp_path):
     assert run.commit(dataclasses.replace(first, written_at=0.0)) == first  # both wrote, of the same bytes
 
 
-@pytest.mark.parametrize("change", [{"sha256": "other bytes"}, {"fingerprint": "other settings"}])
-def test_two_drivers_on_one_run_are_found_out_at_the_commit(tmp_path, change):
+def test_of_two_that_did_one_unit_the_first_counts_and_the_other_is_swept(tmp_path, monkeypatch):
+    """Both found it undone, and theirs differ in the last digit of a float."""
     run = prepared(tmp_path / "out")
-    first = Writer(run)(finished(run.load(Unit(0)))).commit
-    with pytest.raises(UsageError, match=r"unit 0 is committed already.*another driver is writing this run"):
-        run.commit(dataclasses.replace(first, **change))
-    assert run.commit_of(0) == first
+    first, late = finished(run.load(Unit(0))), finished(run.load(Unit(0)))
+    late.recordings[0].confidence = 0.25
+    committed = Writer(run)(first).commit
+    monkeypatch.setattr(Run, "done_before", lambda self, unit: None)
+    assert Writer(run)(late).commit == committed
+    assert len(run.folder.sub("data").names()) == 2
+    run.sweep(run.commits())
+    assert run.folder.sub("data").names() == [committed.part]
+    assert Stored.of(committed.part, run.folder.sub("data").read(committed.part)).sha256 == committed.sha256
+
+
+def test_a_late_worker_of_a_run_that_was_started_anew_stays_out_of_it(tmp_path):
+    """The same settings, but the input was listed again, and unit 0 is now others' recordings."""
+    old = prepared(tmp_path / "out")
+    late = finished(old.load(Unit(0)))
+    runs.clear(old.folder)
+    new = prepared(tmp_path / "out", num_recordings=3)
+    assert new.id != old.id
+    Writer(old)(late)
+    assert [unit.id for unit in runs.pending_units(new.manifest.units(), new.commits(), False)] == [0, 1]
+    assert len(read_parts(new)) == 0
+    with pytest.raises(UsageError, match="unit 0 is committed by another run"):
+        Writer(new)(finished(new.load(Unit(0))))
+    new.sweep(new.commits())  # as the next start does
+    written(new)
+    assert len(read_parts(new)) == 3
+
+
+def test_an_empty_commit_that_a_kill_left_is_written_over(tmp_path):
+    run = prepared(tmp_path / "out")
+    (tmp_path / "out/commits").mkdir()
+    (tmp_path / "out/commits" / file_name(0, 0)).touch()
+    Writer(run)(finished(run.load(Unit(0))))
+    assert list(run.commits()) == [0]
 
 
 def test_the_last_attempt_counts_and_the_others_are_swept(tmp_path):
@@ -163,7 +195,7 @@ def test_the_last_attempt_counts_and_the_others_are_swept(tmp_path):
 def test_a_commit_without_its_part_is_swept_so_that_another_can_take_its_place(tmp_path):
     run = prepared(tmp_path / "out")
     written(run)
-    (tmp_path / "out/data" / part_name(1, 0)).unlink()
+    (tmp_path / "out/data" / run.commits()[1].part).unlink()
     run.sweep(run.commits())
     assert not (tmp_path / "out/commits" / file_name(1, 0)).exists()
     Writer(run)(finished(run.load(Unit(1))))
@@ -188,14 +220,14 @@ def test_a_commit_survives_its_json():
 def test_a_commit_whose_part_is_gone_or_cut_short_does_not_count(tmp_path, damage):
     run = prepared(tmp_path / "out")
     written(run)
-    damage(tmp_path / "out/data" / part_name(1, 0))
+    damage(tmp_path / "out/data" / run.commits()[1].part)
     assert [unit.id for unit in runs.pending_units(run.manifest.units(), run.commits(), False)] == [1]
 
 
 def test_a_commit_of_another_run_does_not_count(tmp_path):
     run = prepared(tmp_path / "out")
     written(run)
-    assert Run(run.folder, "another fingerprint").commits() == {}
+    assert Run(run.folder, "another").commits() == {}
 
 
 def test_what_is_not_ours_in_data_is_left_alone(tmp_path):

@@ -186,6 +186,9 @@ def test_signed_urls_and_passwords_are_left_out():
     assert "5ecre7" in str(error)
     assert "5ecre7" not in f"{reason} {told(error)} {told(OSError(f'cannot open {signed}'))}"
     assert without_secrets(f"'{signed}' and http://me:pa55@host/x") == "'https://host/a/b.wav' and http://host/x"
+    assert without_secrets("HTTPS://h/x?sig=1 a::Http://h/x?y=2 https://h/a b?X-Amz-Signature=3") == (
+        "HTTPS://h/x a::Http://h/x https://h/a b"
+    )
     assert without_secrets("is there a ? in s3://bucket/what?.wav") == "is there a ? in s3://bucket/what?.wav"
     with pytest.raises(UsageError) as caught, as_usage(signed):
         raise error

@@ -191,3 +191,10 @@ def test_a_protocol_nobody_speaks_is_named(url: str) -> None:
 )
 def test_places_that_overlap(one, other, same):
     assert overlap(one, other) is overlap(other, one) is same
+
+
+@pytest.mark.parametrize("url", ["HTTPS://h/it's?sig=SECRET", "x::https://h/a b?y=SECRET", " https://me:SECRET@h/?a"])
+def test_what_signs_a_url_is_not_told(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        locate(url)
+    assert "SECRET" not in str(caught.value)

@@ -14,7 +14,7 @@ import soxr
 from pipeline.errors import RecordingError
 from pipeline.read import libav, sndfile
 from pipeline.read.guard import Limits, Sound
-from pipeline.read.track import Track
+from pipeline.read.track import Track, is_chained
 from pipeline.records import SAMPLE_RATE, WHOLE, AudioArray, Cut
 
 MIN_RATE = 1_000  # Hz; lower is a damaged header
@@ -48,10 +48,11 @@ def num_channels(file: Any, limits: Limits) -> int:
 def _track(file: Any, limits: Limits) -> Track:
     """Limits before the first sample is decoded: a small file may unpack to hours, a header may claim terabytes."""
     head = file.read(64)
-    file.seek(0)
     if not head:
         raise RecordingError("empty file")
-    track = None if _is_for_libav(head) else sndfile.open_track(file)
+    is_for_libav = _is_for_libav(head, file)
+    file.seek(0)
+    track = None if is_for_libav else sndfile.open_track(file)
     if track is None:
         track = libav.open_track(file)
     if track is None:
@@ -66,12 +67,12 @@ def _track(file: Any, limits: Limits) -> Track:
     return track
 
 
-def _is_for_libav(head: bytes) -> bool:
-    """What libsndfile cannot read but may take for MP3, FLAC in Ogg, of which it reads what it wrote itself, and Opus,
-    which it decodes at less than half the speed.
+def _is_for_libav(head: bytes, file: Any) -> bool:
+    """What libsndfile cannot read but may take for MP3, FLAC in Ogg, of which it reads what it wrote itself, Opus,
+    which it decodes at less than half the speed, and chained Ogg, of which it reads the first link.
     """
     is_adts = head[:1] == b"\xff" and head[1:2] in (b"\xf0", b"\xf1", b"\xf8", b"\xf9")
-    is_ogg = head[:4] == b"OggS" and (b"OpusHead" in head or b"\x7fFLAC" in head)
+    is_ogg = head[:4] == b"OggS" and (b"OpusHead" in head or b"\x7fFLAC" in head or is_chained(file))
     return is_adts or is_ogg or head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3"
 
 

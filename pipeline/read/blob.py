@@ -28,6 +28,7 @@ class Ahead:
 
     def __init__(self, blob: Blob) -> None:
         self._blob = blob
+        self.size, self.num_bytes = blob.size, 0  # and how many were asked for
         self._threads: ThreadPoolExecutor | None = None
         self._coming: deque[Future[bytes]] = deque()  # the ranges from `_next` on, one after the other
         self._asked = 0  # where the last of them ends
@@ -39,6 +40,7 @@ class Ahead:
         if start != self._next:
             self._forget()
             self._length = FIRST
+            self.num_bytes += self._length
             piece = self._read(start, self._length)
             self._asked = start + len(piece)
         else:
@@ -59,6 +61,7 @@ class Ahead:
             self._threads = ThreadPoolExecutor(NUM_AHEAD, "read-ahead")
         while len(self._coming) < NUM_AHEAD and self._asked < self._blob.size:
             self._length = min(2 * self._length, MOST)
+            self.num_bytes += self._length
             self._coming.append(self._threads.submit(self._read, self._asked, self._length))
             self._asked = min(self._asked + self._length, self._blob.size)
 

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from pipeline.errors import RecordingError
+from pipeline.read import sandbox
 from pipeline.read.blob import Ranges
 from pipeline.read.guard import ASK, DONE, FOUND, HEADER, NUMBER, POSITION, READY, TOO_MUCH_MEMORY, Limits, Sound
 from pipeline.records import Cut
@@ -58,9 +59,10 @@ def _give_up_rights(limits: Limits, last_file: int) -> None:
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, last_file + 1),  # no other file, no socket: nothing to steal, nowhere to send it
+        (resource.RLIMIT_NOFILE, last_file + 1),  # no other file, no socket, unless it closes one that it has
     ):
         resource.setrlimit(what, (most, most))
+    sandbox.close()
 
 
 class _Conversation:
@@ -77,16 +79,23 @@ class _Conversation:
 
     def answer(self, tasks: dict[str, Any], line: bytes) -> None:
         task, at_once, again, size, *cut = json.loads(line)
-        if at_once:
-            self._file = io.BytesIO(self._requests.read(size))
-        elif not again:
-            self._file = io.BufferedReader(Ranges(size, self._ask), BUFFER)
+        try:
+            if at_once:
+                self._file = io.BytesIO(self._requests.read(size))
+            elif not again:
+                self._file = io.BufferedReader(Ranges(size, self._ask), BUFFER)
+        except MemoryError:
+            self._done(0.0, (TOO_MUCH_MEMORY, None))
+            os._exit(0)  # the rest of them is still in the pipe
         self._file.seek(0)
         before = time.process_time()
         with _alarm(self._limits.timeout_s + ORPHAN_S):
             failure = self._attempt(tasks[task], Cut(*cut))
         gc.collect()  # what PyAV opens knows itself, and would keep its bytes until somebody looks
-        self.tell(DONE, NUMBER.pack(time.process_time() - before) + json.dumps(failure).encode())
+        self._done(time.process_time() - before, failure)
+
+    def _done(self, cpu_s: float, failure: tuple[str, str | None] | None) -> None:
+        self.tell(DONE, NUMBER.pack(cpu_s) + json.dumps(failure).encode())
 
     def _attempt(self, task: Any, cut: Cut) -> tuple[str, str | None] | None:
         """Samples as they come; why it did not work, if so."""

@@ -6,11 +6,9 @@ reason come back. What the child may do, `child` knows.
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import math
 import os
-import selectors
 import signal
 import struct
 import subprocess
@@ -27,6 +25,7 @@ import numpy as np
 from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError
 from pipeline.read.blob import Ahead, Blob
+from pipeline.read.pipes import Pipes
 from pipeline.records import SAMPLE_RATE, WHOLE, AudioArray, Cut
 
 # Down: a request (a line of JSON), then the bytes if they are sent at once, then the ranges that were asked for. Up:
@@ -37,12 +36,14 @@ POSITION = struct.Struct("<Q")
 NUMBER = struct.Struct("<d")
 READY, FOUND, ASK, DONE = b"r", b"=", b"?", b"."  # other kinds are blocks: the type of the samples, as numpy calls it
 TOO_MUCH_MEMORY = "needs too much memory (read.max_memory_gb)"
+OVER_AND_OVER = "makes its decoder read it over and over"
 CRASHED = "crashed the audio decoder"
 NONSENSE = "its answer makes no sense"
 START_S = 60.0  # for imports, on a machine that is busy
-NUM_STARTS = 3  # somebody may kill a child that starts; one that never starts is a fault of ours
+NUM_STARTS = 5  # somebody may kill a child that starts; one that never starts is a fault of ours
+END_S = 1.0  # for a child whose pipe closed to be gone; one that was killed may have gigabytes to give back
+MOST_READS, SPARE_READS = 20, 2**26  # times its size, and bytes, that one recording may ask for: by far more is a loop
 MAX_WORDS = 2**20  # bytes of an answer that is not samples
-PIPE_BYTES = 2**20  # all that the system grants: each time a pipe is full, two processes change places
 
 _SAMPLES: dict[bytes, np.dtype[Any]] = {b"h": np.dtype(np.int16), b"f": np.dtype(np.float32)}
 _SAFE_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
@@ -101,9 +102,12 @@ class Guard:
 
     def start(self) -> "subprocess.Popen[bytes]":
         """The child, running, or soon."""
-        if self._child is None or self._child.poll() is not None:
+        if self._child is None or _how_it_ended(self._child) is not None:
+            self.stop()
             environment = {name: os.environ[name] for name in _SAFE_ENVIRONMENT if name in os.environ}
-            environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
+            paths = [str(Path(__file__).parents[2]), *filter(os.path.isabs, sys.path)]
+            environment["PYTHONPATH"] = os.pathsep.join(paths)
+            environment["PYTHONSAFEPATH"] = "1"  # else what lies in the working directory comes before the libraries
             environment["OPENBLAS_NUM_THREADS"] = "1"  # each thread would reserve address space under the limit
             limits = json.dumps(dataclasses.asdict(self._limits))
             self._child = subprocess.Popen(
@@ -118,10 +122,17 @@ class Guard:
         return self._child
 
     def stop(self) -> None:
-        if self._child is not None:
-            self._child.kill()
-            self._child.communicate()
-            self._child = None
+        child, self._child = self._child, None
+        if child is None:
+            return
+        assert child.stdin is not None and child.stdout is not None
+        if child.returncode is None:  # until somebody waited for it, the group of its number is its own
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+        child.stdin.close()
+        child.stdout.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the system is at it
+            child.wait(END_S)
 
     def _request(self, task: str, data: bytes | Blob, cut: Cut) -> tuple[float | None, AudioArray]:
         try:
@@ -154,8 +165,8 @@ class Guard:
         except EOFError:
             raise RecordingError(CRASHED, self._cause_of_death()) from None
         except RecordingError as error:
-            if error.reason in (CRASHED, TOO_MUCH_MEMORY):
-                self.stop()  # what its decoder still holds would fail the next recording too
+            if error.reason in (CRASHED, TOO_MUCH_MEMORY, OVER_AND_OVER):
+                self.stop()  # what its decoder still holds would fail the next recording too, or it waits for bytes
             raise
         except BaseException:
             self.stop()  # Ctrl-C
@@ -164,7 +175,7 @@ class Guard:
             if ahead is not None:
                 ahead.close()
 
-    def _answer(self, pipes: "_Pipes", ahead: Ahead | None) -> tuple[float | None, AudioArray]:
+    def _answer(self, pipes: Pipes, ahead: Ahead | None) -> tuple[float | None, AudioArray]:
         audio: AudioArray = np.empty(0, np.float32)
         num_samples, found = 0, math.nan
         most = int(self._limits.max_duration_s * SAMPLE_RATE) + SAMPLE_RATE
@@ -177,6 +188,8 @@ class Guard:
                     piece = ahead.read(start)
                 except Exception as error:
                     raise _BlobError(error) from error
+                if ahead.num_bytes > MOST_READS * ahead.size + SPARE_READS:
+                    raise RecordingError(OVER_AND_OVER, f"{ahead.num_bytes} bytes of {ahead.size}")
                 pipes.deadline += time.monotonic() - before  # a slow store is no fault of the decoder
                 pipes.write(HEADER.pack(ASK, len(piece)))
                 pipes.write(piece)
@@ -201,25 +214,48 @@ class Guard:
             else:
                 raise RecordingError(CRASHED, NONSENSE)
 
-    def _started(self) -> "_Pipes":
+    def _started(self) -> Pipes:
         """The pipes to a child that is ready: what it needs to start is no part of a recording's time."""
         for _ in range(NUM_STARTS):
-            pipes = _Pipes(self.start(), time.monotonic() + START_S)
+            pipes = Pipes(self.start(), time.monotonic() + START_S)
             if self._ready:
                 return pipes
-            with contextlib.suppress(EOFError):
+            try:
                 self._ready = HEADER.unpack(pipes.read(HEADER.size))[0] == READY
                 return pipes
-            cause = self._cause_of_death()
-            if cause != signal.SIGKILL.name:
+            except EOFError:
+                cause = self._cause_of_death()
+            except TimeoutError:
+                self.stop()
+                cause = f"it is not ready after {START_S:g} s"
+            except BaseException:
+                self.stop()  # Ctrl-C
+                raise
+            if cause not in signal.Signals.__members__:
                 break
         raise RuntimeError(f"the audio decoder does not start: {cause}")
 
     def _cause_of_death(self) -> str:
+        """Of a child that closed its pipe, which it may have outlived."""
         assert self._child is not None
-        code = self._child.wait()
+        deadline = time.monotonic() + END_S
+        while (code := _how_it_ended(self._child)) is None and time.monotonic() < deadline:
+            time.sleep(0.001)
         self.stop()
+        if code is None:
+            return "it closed its pipe"
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _how_it_ended(child: "subprocess.Popen[bytes]") -> int | None:
+    """As `poll()` has it, but what the child left behind can still be found by its number afterwards."""
+    try:
+        state = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    except ChildProcessError:  # somebody has waited for it
+        return child.returncode or 0
+    if state is None:
+        return None
+    return state.si_status if state.si_code == os.CLD_EXITED else -state.si_status
 
 
 class _BlobError(Exception):
@@ -236,48 +272,3 @@ def _failure(words: bytes) -> RecordingError | None:
         return None if failure is None else RecordingError(*failure)
     except (ValueError, TypeError):
         return RecordingError(CRASHED, NONSENSE)
-
-
-class _Pipes:
-    """Both ways to the child, neither waited for longer than until the deadline: TimeoutError."""
-
-    def __init__(self, child: "subprocess.Popen[bytes]", deadline: float) -> None:
-        assert child.stdin is not None and child.stdout is not None
-        self.deadline = deadline
-        self._down, self._up = child.stdin.fileno(), child.stdout.fileno()
-        for pipe in (self._down, self._up):
-            os.set_blocking(pipe, False)
-            with contextlib.suppress(PermissionError):  # a user may have only so much of this
-                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-    def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        with contextlib.suppress(BrokenPipeError):  # it died while reading; what killed it, reading will tell
-            while view:
-                try:
-                    view = view[os.write(self._down, view) :]
-                except BlockingIOError:
-                    self._wait(self._down, selectors.EVENT_WRITE)
-
-    def read(self, length: int) -> bytes:
-        data = bytearray(length)
-        self.read_into(memoryview(data))
-        return bytes(data)
-
-    def read_into(self, view: memoryview) -> None:
-        """All of it, or EOFError."""
-        while view:
-            try:
-                count = os.readv(self._up, [view])
-            except BlockingIOError:
-                self._wait(self._up, selectors.EVENT_READ)
-                continue
-            if not count:
-                raise EOFError
-            view = view[count:]
-
-    def _wait(self, pipe: int, event: int) -> None:
-        with selectors.PollSelector() as selector:
-            selector.register(pipe, event)
-            if not selector.select(max(0.0, self.deadline - time.monotonic())):
-                raise TimeoutError

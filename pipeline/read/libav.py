@@ -14,7 +14,7 @@ import av.subtitles.stream  # PyAV itself imports it late, when the process may 
 import numpy as np
 
 from pipeline.errors import RecordingError
-from pipeline.read.track import BLOCK_SAMPLES, Track, last_page_ends
+from pipeline.read.track import BLOCK_SAMPLES, Track, has_another_link, is_chained, last_page_ends
 from pipeline.records import AudioArray, FloatArray
 
 # Containers that hold sound. None that name other files or addresses (hls, dash, concat, sdp, rtsp, image sequences),
@@ -67,9 +67,12 @@ def open_track(file: Any) -> Track | None:
 class _Opened(NamedTuple):
     container: Any
     stream: Any
+    is_chained: bool  # Ogg streams one behind the other, of which ffmpeg tells the length and the times of the first
 
 
 def _open(file: Any) -> _Opened:
+    file.seek(0)
+    chained = file.read(4) == b"OggS" and is_chained(file)
     file.seek(0)
     options = {
         "format_whitelist": FORMATS,
@@ -87,7 +90,7 @@ def _open(file: Any) -> _Opened:
         if other is not stream:
             other.discard = av.stream.Discard.all  # where the container allows, its bytes are not even read
     stream.codec_context.thread_count = 1
-    return _Opened(container, stream)
+    return _Opened(container, stream, chained)
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:
@@ -103,12 +106,12 @@ def _is_known(file: Any) -> bool:
 
 def _declared(file: Any, opened: _Opened) -> float | None:
     """Frames by the header."""
-    container, stream = opened
+    container, stream, is_chained = opened
     rate = stream.codec_context.sample_rate
     kind = container.format.name.partition(",")[0]
     if kind == "matroska":
         return _declared_by_matroska(container, stream, rate)
-    if stream.duration is not None and (kind in THAT_CLAIM or (kind == "ogg" and _ends(file))):
+    if stream.duration is not None and (kind in THAT_CLAIM or (kind == "ogg" and not is_chained and _ends(file))):
         return float(stream.duration * stream.time_base * rate)
     return None
 
@@ -133,6 +136,7 @@ def _blocks(file: Any, opened: _Opened, first: int, last: int, is_declared: bool
     codec = opened.stream.codec_context
     setup = (codec.sample_rate, codec.layout.nb_channels)
     frames, position = _from(file, opened, first, is_declared)
+    skipped = position  # by a seek
     fifo, held = av.AudioFifo(), 0  # a step of numpy for each 20 ms would cost as much as their decoding
     for frame in frames:
         if (frame.sample_rate, frame.layout.nb_channels) != setup:
@@ -146,6 +150,8 @@ def _blocks(file: Any, opened: _Opened, first: int, last: int, is_declared: bool
             position, held = position + held, 0
         if is_last:
             return
+    if skipped and opened.container.format.name == "ogg" and not opened.is_chained and has_another_link(file, 0):
+        raise RecordingError("damaged audio", "it goes on after what can be read of it")  # ffmpeg passes over it
     if held:
         yield _samples(fifo.read())[max(0, first - position) :]
 
@@ -155,7 +161,8 @@ def _from(file: Any, opened: _Opened, first: int, is_declared: bool) -> tuple[It
     stream = opened.stream
     rate, origin = stream.codec_context.sample_rate, stream.start_time or 0
     # Of FLAC in Ogg, ffmpeg tells wrong times after a seek to its last seconds.
-    if first > PREROLL_S * rate and (opened.container.format.name, stream.codec_context.name) != ("ogg", "flac"):
+    is_ogg_flac = (opened.container.format.name, stream.codec_context.name) == ("ogg", "flac")
+    if first > PREROLL_S * rate and not (is_ogg_flac or opened.is_chained):
         with contextlib.suppress(av.FFmpegError):  # not every format can; see below
             opened.container.seek(origin + int((first / rate - PREROLL_S) / stream.time_base), stream=stream)
             frames = _frames(opened, is_declared, is_joined=True)
@@ -172,10 +179,12 @@ def _from(file: Any, opened: _Opened, first: int, is_declared: bool) -> tuple[It
 def _frames(opened: _Opened, is_declared: bool, is_joined: bool) -> Iterator[Any]:
     """Until the end, or until what cannot be decoded, if nothing after it can: then a header must tell of the rest.
 
-    Who joins a stream midway may find the end of a packet there, and its beginning where he leaves.
+    Who joins a stream midway may find the end of a packet there, and its beginning where he leaves. An Ogg file that
+    tells its length has its last page, so that what fails is no cut.
     """
     failure: Exception | None = None
     num_failed, found = 0, False
+    may_be_cut = is_declared and opened.container.format.name != "ogg"
     try:
         for packet in opened.container.demux(opened.stream):
             try:
@@ -190,8 +199,8 @@ def _frames(opened: _Opened, is_declared: bool, is_joined: bool) -> Iterator[Any
             found = found or bool(frames)
             yield from frames
     except av.FFmpegError as error:
-        failure = failure or error
-    if failure is not None and not (found and (is_declared or num_failed <= 1)):
+        failure, num_failed = failure or error, num_failed + 2  # not a packet alone, but all that is left
+    if failure is not None and not (found and (may_be_cut or num_failed <= 1)):
         raise _damaged(failure)
 
 

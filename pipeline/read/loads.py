@@ -10,6 +10,7 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from pipeline.errors import RecordingError
+from pipeline.patience import stopped_by
 from pipeline.read.blob import Blob
 from pipeline.read.ranged import Held, Ranged
 from pipeline.records import WHOLE, Recording
@@ -73,15 +74,17 @@ class _Shelf:
         self._num_bytes = 0
         self._changed = threading.Condition()
         self._filled = self._closed = False
+        self._stop = threading.Event()  # for who waits for a store meanwhile
         self._error: BaseException | None = None
 
     def fill(self, loads: Loads) -> None:
         try:
-            for load in loads:
-                if not self._put(load):
-                    load.close()
-                    break
-            loads.close()
+            with stopped_by(self._stop):
+                for load in loads:
+                    if not self._put(load):
+                        load.close()
+                        break
+                loads.close()
         except BaseException as error:  # it is the reader's, whatever it is
             self._error = error
         with self._changed:
@@ -102,6 +105,7 @@ class _Shelf:
             return load
 
     def close(self) -> None:
+        self._stop.set()
         with self._changed:
             self._closed = True
             self._changed.notify_all()

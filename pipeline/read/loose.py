@@ -15,9 +15,9 @@ from pipeline.errors import RecordingError
 from pipeline.patience import status_of
 from pipeline.read.blob import Blob
 from pipeline.read.loads import MOST_SENT, Load, Loads, in_parts
-from pipeline.read.place import Place, check, check_local, listed_size
 from pipeline.read.ranged import BLOCK_BYTES, Held, LocalBlob, RemoteBlob, pread
 from pipeline.records import Recording
+from pipeline.shards.place import Place, check, check_local, listed_size
 from pipeline.storage_errors import storage_reason
 
 WHOLE_BYTES = 2**25  # a larger file is read in ranges: 17 minutes of 16 kHz WAV
@@ -58,7 +58,7 @@ def _local(place: Place, wanted: Wanted, config: ReadConfig) -> bytes | Blob:
     descriptor, now = open_local(place)
     try:
         check_local(place, wanted.version, now, config)
-        return local_part(descriptor, 0, now.st_size, MOST_SENT if in_parts(wanted.recordings) else WHOLE_BYTES)
+        return from_disk(descriptor, 0, now.st_size, MOST_SENT if in_parts(wanted.recordings) else WHOLE_BYTES)
     finally:
         os.close(descriptor)
 
@@ -77,7 +77,7 @@ def open_local(place: Place) -> tuple[int, os.stat_result]:
     raise storage_reason(IsADirectoryError()) if is_folder else RecordingError("a device or pipe, not a file")
 
 
-def local_part(descriptor: int, start: int, size: int, most_held: int) -> bytes | Blob:
+def from_disk(descriptor: int, start: int, size: int, most_held: int) -> bytes | Blob:
     """Bytes of a file on a disk, held or to be read in ranges, by a descriptor of their own."""
     try:
         if size <= most_held:
@@ -92,11 +92,12 @@ def _remote(wanted: list[tuple[Place, Wanted]], config: ReadConfig) -> Loads:
     large = [(place, one) for place, one in wanted if (one.size or 0) > WHOLE_BYTES]
     asked = [(place, one) for place, one in wanted if (one.size or 0) <= WHOLE_BYTES]
     for guess in GUESSES:
-        longer = []
+        longer: list[tuple[Place, Wanted]] = []
         for group in _groups(asked, guess):
             for (place, one), data in zip(group, _heads(group, guess), strict=True):
                 if one.size is None and isinstance(data, bytes) and len(data) > guess:
-                    longer.append((place, one))
+                    # Without ranges it would be sent from its first byte again for each guess.
+                    (longer if place.knows_ranges else large).append((place, one))
                 else:
                     yield Load.of(one.recordings, _complete(place, one, data, config))
         asked = longer
@@ -143,37 +144,42 @@ def _as_it_is(place: Place, wanted: Wanted, config: ReadConfig) -> bytes | Blob 
         check(place, wanted.version, info, config)
         if info["size"] is None:
             return _without_size(place)
-        return part(place, 0, info["size"], WHOLE_BYTES)
+        return from_store(place._replace(etag=info.get("ETag")), 0, info["size"], WHOLE_BYTES)
     except RecordingError as error:
         return error
 
 
-def part(place: Place, start: int, size: int, most_held: int) -> bytes | Blob:
+def from_store(place: Place, start: int, size: int, most_held: int) -> bytes | Blob:
     """Bytes of a file in a store, held or to be read in ranges."""
     if size <= most_held:
         data = place.read(start, start + size)
         if len(data) != size:
             raise RecordingError("storage error", f"{len(data)} of {size} bytes from {start}")
         return data
-    head = place.head(start, BLOCK_BYTES)
-    if len(head) > BLOCK_BYTES:  # a web server that knows no ranges has sent the file
-        return Held(head[start : start + size])
-    return RemoteBlob(place, start, size, head)
+    head = place.read(start, start + BLOCK_BYTES) if place.knows_ranges else b""
+    if place.knows_ranges:  # still: its answer has shown it
+        return RemoteBlob(place, start, size, head)
+    return Held(place.read(start, start + size))
 
 
-def looked_into(place: Place, start: int, size: int | None) -> bytes | Blob:
+def in_ranges(place: Place, start: int, size: int | None) -> bytes | Blob:
     """A file, or a part of one, of which only the first bytes are fetched before more are asked for."""
     if not place.is_local:
-        return part(place, start, place.info()["size"] if size is None else size, BLOCK_BYTES)
+        size = place.info()["size"] if size is None else size
+        return _without_size(place) if size is None else from_store(place, start, size, BLOCK_BYTES)
     descriptor, now = open_local(place)
     try:
-        return local_part(descriptor, start, now.st_size if size is None else size, 0)
+        return from_disk(descriptor, start, now.st_size if size is None else size, 0)
     finally:
         os.close(descriptor)
 
 
-def _without_size(place: Place) -> bytes:
-    data = place.read(0, WHOLE_BYTES + 1)
-    if len(data) > WHOLE_BYTES:
+def _without_size(place: Place) -> bytes | Blob:
+    """In one request: one for what comes after the end would be refused."""
+    start, end = ([0], [WHOLE_BYTES + 1]) if place.knows_ranges else (None, None)
+    (data,) = store.read_ranges(place.files, [place.path], start, end, place.deadline_s, may_be_short=True)
+    if isinstance(data, Exception):
+        raise storage_reason(data) from data
+    if len(data) > WHOLE_BYTES and place.knows_ranges:
         raise RecordingError("storage error", f"over {WHOLE_BYTES} bytes, and its server does not tell how many")
-    return data
+    return data if len(data) <= WHOLE_BYTES else Held(data)

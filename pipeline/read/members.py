@@ -1,6 +1,6 @@
 """Members of tars and Arrow streams: byte ranges, neighbours in one request; of a compressed tar, one pass over it.
 
-Knows nothing of how shards are made (`tars`, `arrow`).
+Knows nothing of how shards are made (`tars`, `arrow_rows`).
 """
 
 import os
@@ -14,17 +14,18 @@ from pipeline.errors import RecordingError
 from pipeline.read.blob import Blob
 from pipeline.read.guard import TOO_MUCH_MEMORY
 from pipeline.read.loads import MOST_SENT, Load, Loads, in_parts
-from pipeline.read.loose import GROUP_BYTES, WHOLE_BYTES, local_part, open_local, part
-from pipeline.read.place import Place, check, check_local
+from pipeline.read.loose import GROUP_BYTES, WHOLE_BYTES, from_disk, from_store, open_local
 from pipeline.records import Recording
 from pipeline.shards import tars
 from pipeline.shards.arrow_columns import audio_column
+from pipeline.shards.arrow_rows import ArrowShard
+from pipeline.shards.place import Place, check, check_local
+from pipeline.shards.rows import Damage
 from pipeline.shards.shardfile import ShardFile
 from pipeline.shards.tarheaders import TRUNCATED
-from pipeline.sources.arrow import ArrowShard
-from pipeline.sources.rowshards import Damage
 from pipeline.storage_errors import storage_reason
 
+RUN_BYTES = GROUP_BYTES // 4  # of neighbours in one request
 GAP_BYTES = 2**16  # between two members, to be read with them: less than what another request costs
 SKIP_BYTES = 2**20  # at a time of a compressed shard
 
@@ -103,7 +104,7 @@ def _found_again(place: Place, wanted: list[_Member], config: ReadConfig) -> tup
 def _in_arrow(place: Place) -> Iterator[tars.Member]:
     with ShardFile(place, place.info()["size"]) as file:
         shard = ArrowShard(file, place.uri)
-        for rows in shard.rows(audio_column(shard.schema, place.uri), []):
+        for rows in shard.rows(audio_column(shard.schema), []):
             if isinstance(rows, Damage):
                 raise rows.error
             spans = ((audio.span, audio.size) for audio in rows.audio if audio.span is not None)
@@ -128,7 +129,7 @@ def _local_member(descriptor: int, member: _Member, shard_size: int) -> bytes | 
         return _cut_off(member)
     try:
         most_held = MOST_SENT if in_parts(member.recordings) else WHOLE_BYTES
-        return local_part(descriptor, member.start, member.size, most_held)
+        return from_disk(descriptor, member.start, member.size, most_held)
     except RecordingError as error:
         return error
 
@@ -144,7 +145,7 @@ def _remote(place: Place, wanted: list[_Member]) -> Loads:
     for member in wanted:
         if member.size > WHOLE_BYTES:
             try:
-                yield Load.of(member.recordings, part(place, member.start, member.size, WHOLE_BYTES))
+                yield Load.of(member.recordings, from_store(place, member.start, member.size, WHOLE_BYTES))
             except RecordingError as error:
                 yield Load.of(member.recordings, error)
 
@@ -163,9 +164,6 @@ def _runs(wanted: list[_Member]) -> Iterator[list[_Member]]:
 
 def _end(run: list[_Member]) -> int:
     return max(member.end for member in run)
-
-
-RUN_BYTES = GROUP_BYTES // 4
 
 
 def _groups(runs: Iterator[list[_Member]]) -> Iterator[list[list[_Member]]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from pipeline.errors import RecordingError
-from pipeline.read.place import Place
+from pipeline.shards.place import Place
 from pipeline.storage_errors import storage_reason
 
 BLOCK_BYTES = 2**18  # what is kept, and fetched at least: headers, and the ends of one cut and the start of the next

@@ -16,8 +16,8 @@ from pipeline.records import SAMPLE_RATE, Recording
 from pipeline.storage_errors import OF_THE_STORE
 from pipeline.unit import Unit
 
-# By so much together audio may fall short of what was declared: encoders pad, tables round.
-SHORT_S, SHORT_SHARE = 0.1, 0.01
+SHORT_S = 0.15  # by which audio may fall short of what was declared: encoders pad; MP3 of 8 kHz in Matroska, 0.14 s
+ROUNDED_SHARE, ROUNDED_S = 0.01, 1.0  # of what a table declares, and at most so much: tables round
 
 _guards: dict[Limits, Guard] = {}  # one child per process: Ray builds a stage anew for every task
 
@@ -51,8 +51,7 @@ class Reader:
         decoded = self._guard.decode(data, recording.cut)
         recording.audio = decoded.audio
         recording.duration_s = len(decoded.audio) / SAMPLE_RATE
-        declared = (decoded.declared_s, recording.declared_s, recording.cut.length_s)
-        recording.truncated = _truncated(recording.duration_s, declared)
+        recording.truncated = _truncated(recording, decoded.declared_s)
 
 
 def _fail(recording: Recording, error: RecordingError) -> None:
@@ -73,7 +72,11 @@ def guard_of(config: ReadConfig) -> Guard:
     return _guards[limits]
 
 
-def _truncated(duration_s: float, declared: tuple[float | None, ...]) -> bool | None:
+def _truncated(recording: Recording, by_header_s: float | None) -> bool | None:
     """Whether it ends before what was said of it; None where nothing was."""
-    said = [declared_s for declared_s in declared if declared_s is not None]
-    return any(duration_s < (1 - SHORT_SHARE) * declared_s - SHORT_S for declared_s in said) if said else None
+    by_table_s = recording.declared_s
+    least_s = [said_s - SHORT_S for said_s in (by_header_s, recording.cut.length_s) if said_s is not None]
+    if by_table_s is not None:
+        least_s.append(by_table_s - min(SHORT_S + ROUNDED_SHARE * by_table_s, ROUNDED_S))
+    assert recording.duration_s is not None
+    return recording.duration_s < max(least_s) if least_s else None

@@ -4,7 +4,6 @@ A row may name a file instead of holding one. Knows nothing of the other columns
 """
 
 import os
-import posixpath
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,14 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import ReadConfig
-from pipeline.errors import RecordingError, UsageError
+from pipeline.errors import RecordingError
 from pipeline.read.blob import Ahead, Ranges
 from pipeline.read.loads import Load, Loads
 from pipeline.read.loose import Wanted, open_local
-from pipeline.read.place import Place, check, check_local
 from pipeline.read.ranged import RemoteBlob, UnreadableError
 from pipeline.records import Recording
 from pipeline.shards.arrow_columns import audio_column
+from pipeline.shards.place import Place, check, check_local, folder_of, leads_to
 from pipeline.storage_errors import storage_reason
 
 ROWS_AT_ONCE = 64  # of a Parquet shard, where they are small
@@ -39,11 +38,12 @@ def load_rows(uri: str, recordings: list[Recording], config: ReadConfig, linked:
         assert recording.row is not None
         by_row[recording.row].append(recording)
     try:
-        with closing(_opened(uri, recordings[0].version, config)) as file:
-            for row, cell in _cells(file, uri, set(by_row)):
+        place = Place.of(uri, config)
+        with closing(_opened(place, recordings[0].version, config)) as file:
+            for row, cell in _cells(file, set(by_row)):
                 data, path = _bytes_or_path(cell)
                 if data is None and path:
-                    linked.append(Wanted(_beside(uri, path), by_row.pop(row)))
+                    linked.append(Wanted(leads_to(place.files, folder_of(place.path), path), by_row.pop(row)))
                 else:
                     nothing = RecordingError("no audio in its row")
                     yield Load.of(by_row.pop(row), nothing if data is None else data)
@@ -55,8 +55,7 @@ def load_rows(uri: str, recordings: list[Recording], config: ReadConfig, linked:
     yield from (Load.of(found, fault) for found in by_row.values())
 
 
-def _opened(uri: str, version: str | None, config: ReadConfig) -> Any:
-    place = Place.of(uri, config)
+def _opened(place: Place, version: str | None, config: ReadConfig) -> Any:
     if place.is_local:
         descriptor, now = open_local(place)
         file = os.fdopen(descriptor, "rb")
@@ -68,7 +67,7 @@ def _opened(uri: str, version: str | None, config: ReadConfig) -> Any:
         return file
     info = place.info()
     check(place, version, info, config)
-    return AheadFile(RemoteBlob(place, 0, info["size"]))
+    return AheadFile(RemoteBlob(place._replace(etag=info.get("ETag")), 0, info["size"]))
 
 
 class AheadFile(Ranges):
@@ -83,10 +82,10 @@ class AheadFile(Ranges):
         super().close()
 
 
-def _cells(file: BinaryIO, uri: str, rows: set[int]) -> Cells:
+def _cells(file: BinaryIO, rows: set[int]) -> Cells:
     """The wanted rows' cells, in order."""
     shard = pq.ParquetFile(file, buffer_size=STREAM_BYTES, pre_buffer=False)
-    column = _audio_column(shard.schema_arrow, uri)  # by the rules by which the rows were listed
+    column = audio_column(shard.schema_arrow)  # by the rules by which the rows were listed
     first, in_order = 0, sorted(rows)
     for group in range(shard.num_row_groups):
         end = first + shard.metadata.row_group(group).num_rows
@@ -115,13 +114,6 @@ def _rows_at_once(shard: pq.ParquetFile, group: int, column: str) -> int:
     return max(1, min(ROWS_AT_ONCE, fitting))
 
 
-def _audio_column(schema: pa.Schema, uri: str) -> str:
-    try:
-        return audio_column(schema, uri)
-    except UsageError as error:
-        raise RecordingError("shard not readable", str(error)) from error
-
-
 def _damage(error: Exception) -> RecordingError:
     # pyarrow raises plain OSErrors too, on damaged pages, but without a number: the system gave none.
     is_ours = isinstance(error, RecordingError)
@@ -133,9 +125,3 @@ def _bytes_or_path(cell: Any) -> tuple[bytes | None, str | None]:
     if isinstance(cell, dict):
         return cell.get("bytes"), cell.get("path")
     return (cell, None) if isinstance(cell, bytes) else (None, cell)
-
-
-def _beside(shard: str, path: str) -> str:
-    if "://" in path or os.path.isabs(path):
-        return path
-    return posixpath.join(posixpath.dirname(shard), path)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import soundfile
 
 from pipeline.errors import RecordingError
-from pipeline.read.track import BLOCK_SAMPLES, Track, last_page_ends
+from pipeline.read.track import BLOCK_SAMPLES, Track, has_another_link, last_page_ends
 from pipeline.records import AudioArray
 
 UNKNOWN_FRAMES = 2**40  # a FLAC that was streamed does not tell its length, and libsndfile then claims 2**63 frames
@@ -31,6 +31,9 @@ _MEASURE = re.compile(
     rb"(?:(?:Xing|Info)...[\x03\x07\x0b\x0f]....(?P<xing>....)|VBRI.{6}(?P<vbri>....)).{100}",
     re.DOTALL,
 )
+_FRAME = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")  # begins one of an MP3
+_MANY_FRAMES = 10  # in `_SOME_BYTES`, which hold at least 11 and, of anything else, 1 or 2 that look like one
+_SOME_BYTES = 2**14
 _THAT_CLAIM = {"MP3", "WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "SVX", "WVE", "CAF", "FLAC", "SDS"}
 
 
@@ -89,6 +92,8 @@ def _blocks(opened: _Opened, first: int, last: int, dtype: str) -> Iterator[Audi
             yield block
     except soundfile.LibsndfileError as error:
         raise _damaged(error) from error
+    if first < last and _goes_on(opened):
+        raise RecordingError("damaged audio", "it goes on after what can be read of it")
     if sound.format == "MP3":
         _last_mp3 = opened._replace(went_on_at=opened.file.tell())
 
@@ -104,6 +109,34 @@ def _sought(opened: _Opened, first: int) -> tuple[_Opened, int]:
     except soundfile.LibsndfileError:  # not every encoding can, GSM for one
         return _Opened.of(opened.file, opened.start), 0
     return opened, first
+
+
+def _goes_on(opened: _Opened) -> bool:
+    """Whether libsndfile ended without a word where the file does not: at another rate, another stream, at noise."""
+    file = opened.file
+    if opened.sound.format == "OGG":
+        return has_another_link(file, file.tell() - 2**17)  # it may have read ahead
+    with _kept_place(file):
+        return opened.sound.format == "MP3" and opened.start is not None and _has_frames(file)
+
+
+def _has_frames(file: Any) -> bool:
+    """Whether frames of an MP3 come next, maybe after a tag, or anywhere from here on."""
+    piece = file.read(_SOME_BYTES)
+    if piece[:3] == b"ID3":
+        file.seek(_tag_size(piece) - len(piece), io.SEEK_CUR)
+        piece = file.read(_SOME_BYTES)
+    is_first = True
+    while piece:
+        if len(_FRAME.findall(piece)) >= _MANY_FRAMES or (is_first and _FRAME.match(piece)):
+            return True
+        is_first, piece = False, file.read(_SOME_BYTES)
+    return False
+
+
+def _tag_size(head: bytes) -> int:
+    """Of an ID3 tag, with its header."""
+    return 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
 
 
 def _damaged(error: soundfile.LibsndfileError) -> RecordingError:
@@ -145,17 +178,16 @@ def _unmeasured(file: Any) -> int | None:
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         head = file.read(10)
-        first = 0
-        if head[:3] == b"ID3":
-            first = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+        first = _tag_size(head) if head[:3] == b"ID3" and len(head) == 10 else 0
         file.seek(first)
         frame = file.read(2**12)
-    found = _MEASURE.search(frame)
-    if found is None:
-        return first
-    num_bytes = int.from_bytes(found["xing"] or found["vbri"], "big")
-    if size - first <= 1.02 * num_bytes + 2**16:  # with tags at its end
-        return None
+        found = _MEASURE.search(frame)
+        if found is None:
+            return first
+        num_bytes = int.from_bytes(found["xing"] or found["vbri"], "big")
+        file.seek(first + found.start() + num_bytes)
+        if size - first <= 1.02 * num_bytes + 2**16 and not _has_frames(file):  # with tags at its end
+            return None
     after = frame.find(found["sync"], found.end())
     return first + after if after > 0 else first
 

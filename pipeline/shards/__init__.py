@@ -1,1 +1,1 @@
-"""The inside of shards, tar and Arrow: what lies where, for the sources that list it and the reader that fetches it."""
+"""The inside of shards (tar, Arrow, Parquet): what lies where, for the sources that list it and who reads it."""

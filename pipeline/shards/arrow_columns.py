@@ -8,12 +8,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import UsageError
-from pipeline.records import without_query
-from pipeline.sources.columns import PATH_COLUMNS
+from pipeline.errors import RecordingError
+
+# What columns with audio or paths to it are called, in tables too.
+PATH_COLUMNS = (
+    *("audio_filepath", "audio", "path", "uri", "file", "wav"),
+    *("url", "audio_url", "audio_path", "audio_file", "file_name", "filename", "wav_path"),
+)
 
 
-def audio_column(schema: pa.Schema, url: str) -> str:
+def audio_column(schema: pa.Schema) -> str:
     """The column that holds audio, embedded or by path: the one that `datasets` has marked, else by type and name."""
     marks = _marks(schema)
     held: dict[str, str] = {
@@ -30,7 +34,7 @@ def audio_column(schema: pa.Schema, url: str) -> str:
     ):
         if suitable:
             return next((name for name in by_name if name in suitable), suitable[0])
-    raise UsageError(f"{without_query(url)}: no column with audio (columns: {', '.join(schema.names)})")
+    raise RecordingError("no column with audio", f"columns: {', '.join(schema.names)}")
 
 
 def _marks(schema: pa.Schema) -> dict[str, str]:

@@ -6,7 +6,7 @@ Knows nothing of what is in it.
 import io
 import os
 
-from pipeline.read.place import Place
+from pipeline.shards.place import Place
 
 
 class ShardFile(io.RawIOBase):

@@ -1,31 +1,35 @@
 """Datasets saved to disk (`datasets.save_to_disk`) as a source: folders of Arrow shards, one for each split.
 
-Knows how they are laid out and how Arrow streams are stored, and reads everything but the audio itself.
+Knows how they are laid out, and nothing of how Arrow streams are stored (`shards.arrow_rows`).
 """
 
 import json
 import posixpath
-from collections.abc import Iterator
 from typing import Any
-
-import pyarrow as pa
 
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
-from pipeline.records import Span
-from pipeline.shards.arrow_columns import holds, records_of
-from pipeline.shards.arrow_stream import Batch, batches, schema_of
-from pipeline.shards.shardfile import ShardFile
+from pipeline.shards.arrow_rows import ArrowShard
 from pipeline.sources.found import File, Found
-from pipeline.sources.rowshards import DAMAGES, Audio, Damage, Rows, RowShards, damage_of
+from pipeline.sources.rowshards import RowShards
 from pipeline.sources.textfile import name_of, text_file
 
 STATE, SPLITS = "state.json", "dataset_dict.json"
 MAX_STATE_BYTES = 2**26
 
 
-def recognised(found: Found) -> bool:
-    return not found.is_one_file and any(len(found.listed.named(name)) for name in (STATE, SPLITS))
+def recognised(found: Found, config: ReadConfig) -> bool:
+    if found.is_one_file:
+        return False
+    return bool(found.named(SPLITS)) or any(_lists_shards(found, file, config) for file in found.named(STATE))
+
+
+def _lists_shards(found: Found, file: File, config: ReadConfig) -> bool:
+    """Others write a file of that name, too."""
+    try:
+        return "_data_files" in _json(found, file.path, config)
+    except UsageError:  # said when it is read, where there are shards that it may be about
+        return len(found.listed.ending(".arrow")) > 0
 
 
 class ArrowDataset(RowShards):
@@ -61,8 +65,9 @@ def _folders(found: Found, config: ReadConfig) -> dict[str, str | None]:
         if not isinstance(splits, list) or not all(isinstance(name, str) for name in splits):
             raise UsageError(f"{name_of(found, file.path)}: no list of splits in it")
         folders.update({f"{above}/{name}": name for name in splits})
-    for file in found.named(STATE):
-        folders.setdefault(posixpath.dirname(file.path), None)
+    states = [file for file in found.named(STATE) if posixpath.dirname(file.path) not in folders]
+    listing = [file for file in states if len(states) == 1 or _lists_shards(found, file, config)]
+    folders.update({posixpath.dirname(file.path): None for file in listing or ([] if folders else states)})
     return folders
 
 
@@ -88,57 +93,3 @@ def _json(found: Found, path: str, config: ReadConfig) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"{name_of(found, path)}: not a JSON object")
     return value
-
-
-class ArrowShard:
-    """An open Arrow stream. Its audio lies there as it is, so that each row's is a range of the file."""
-
-    def __init__(self, file: ShardFile, url: str) -> None:
-        self._file, self._url = file, url
-        self.schema: pa.Schema = schema_of(file)
-
-    def rows(self, audio: str, columns: list[str]) -> Iterator[Rows | Damage]:
-        first = 0
-        try:
-            for batch in batches(self._file, self.schema):
-                batch.fetch([*columns, audio], but_for=_content(batch.rows.column(audio)))
-                together = range(first, first + batch.rows.num_rows)
-                yield Rows(first, together, records_of(batch.rows, columns), list(_places(batch, audio, first)))
-                first = together.stop
-        except DAMAGES as error:
-            yield Damage(first, damage_of(error, self._url, f"from row {first} on: "))
-
-
-def _content(column: pa.Array) -> pa.Array | None:
-    """Of a column with audio, the part that holds the bytes."""
-    if holds(column.type) == "path":
-        return None
-    return column.field("bytes") if pa.types.is_struct(column.type) else column
-
-
-def _places(batch: Batch, audio: str, first: int) -> Iterator[Audio]:
-    column = batch.rows.column(audio)
-    content = _content(column)
-    paths = _paths(column)
-    if content is None:
-        yield from (Audio(path=path) for path in paths)
-        return
-    has_bytes = content.is_valid().to_pylist()
-    if pa.types.is_struct(column.type):
-        has_bytes = [one and other for one, other in zip(has_bytes, column.is_valid().to_pylist(), strict=True)]
-    for number, (start, end) in enumerate(batch.ranges(content)):
-        if has_bytes[number]:
-            yield Audio(end - start, Span(paths[number] or f"row {first + number}", start))
-        else:
-            yield Audio(path=paths[number])
-
-
-def _paths(column: pa.Array) -> list[str | None]:
-    if not pa.types.is_struct(column.type):
-        return [path or None for path in column.to_pylist()] if holds(column.type) == "path" else [None] * len(column)
-    if column.type.get_field_index("path") < 0:
-        return [None] * len(column)
-    valid = column.is_valid().to_pylist()
-    return [
-        (path or None) if there else None for path, there in zip(column.field("path").to_pylist(), valid, strict=True)
-    ]

@@ -16,11 +16,11 @@ from pipeline.errors import RecordingError
 from pipeline.read.blob import Blob
 from pipeline.read.fetch import fetch
 from pipeline.read.guard import Guard, Limits
-from pipeline.read.loose import looked_into
-from pipeline.read.place import Place
+from pipeline.read.loose import in_ranges
 from pipeline.read.ranged import UnreadableError
 from pipeline.records import Recording
 from pipeline.shards import tars
+from pipeline.shards.place import Place
 from pipeline.sources.entries import Entry, Piece
 
 WINDOW = 256  # entries that are looked into before the first of them is given out
@@ -102,7 +102,7 @@ def _counted(
 def _head(entry: Entry, config: ReadConfig) -> bytes | Blob | RecordingError:
     """What begins with the file's first bytes and can be asked for more."""
     try:
-        return looked_into(Place.of(entry.uri, config), entry.span.start if entry.span else 0, entry.size)
+        return in_ranges(Place.of(entry.uri, config), entry.span.start if entry.span else 0, entry.size)
     except RecordingError as error:
         return error
 

@@ -13,15 +13,13 @@ import pyarrow as pa
 from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
 from pipeline.records import Cut
+from pipeline.shards.arrow_columns import PATH_COLUMNS
 
 ID_COLUMNS = ("id", "utt_id", "utterance_id", "key")
-PATH_COLUMNS = (
-    *("audio_filepath", "audio", "path", "uri", "file", "wav"),
-    *("url", "audio_url", "audio_path", "audio_file", "file_name", "filename", "wav_path"),
-)
 REFERENCE_COLUMNS = ("reference", "text", "transcript", "transcription", "sentence")
 DURATION_COLUMNS = ("duration", "duration_s")
 OFFSET_COLUMNS = ("offset", "offset_s")
+START_COLUMNS, END_COLUMNS = ("start", "start_s"), ("end", "end_s")  # of a segment, where both are numbers
 MAX_DURATION_S = 1e9  # 31 years: what is longer is no duration
 MAX_CHANNEL = 1023  # above, it is no channel
 # No longer than any number that is meant: what it matches costs the square of that where it does not.
@@ -37,6 +35,8 @@ class Columns:
     reference: str | None = None
     duration: str | None = None
     offset: str | None = None  # of a segment of a file; with one, the duration is how long the segment is
+    start: str | None = None  # of a segment, too, where there is no offset; with an end
+    end: str | None = None
 
     @classmethod
     def choose(cls, columns: dict[str, Any], config: ReadConfig, path: str | None = None) -> "Columns | None":
@@ -48,13 +48,18 @@ class Columns:
                 return named if named in columns else None
             return next((name if name in columns else spelt[name] for name in usual if name in spelt), None)
 
-        offset = None if path else first(None, OFFSET_COLUMNS)
+        offset = start = end = None
+        if path is None:
+            offset, start, end = (first(None, usual) for usual in (OFFSET_COLUMNS, START_COLUMNS, END_COLUMNS))
         path = path or first(None, PATH_COLUMNS)
         if path is None:
             return None
+        has_segments = bool(offset is None and start and end)
         return cls(
             path,
             offset=offset,
+            start=start if has_segments else None,
+            end=end if has_segments else None,
             id=first(config.id_column, ID_COLUMNS),
             reference=first(config.reference_column, REFERENCE_COLUMNS),
             duration=first(None, DURATION_COLUMNS),
@@ -70,6 +75,8 @@ class Columns:
             self.reference or other.reference,
             self.duration or other.duration,
             self.offset or other.offset,
+            self.start or other.start,
+            self.end or other.end,
         )
 
     def used(self) -> list[str]:

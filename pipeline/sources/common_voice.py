@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
+from pipeline.shards.place import folder_of
 from pipeline.sources.delimited import checked
 from pipeline.sources.entries import Piece, is_audio
 from pipeline.sources.found import Found
-from pipeline.sources.located import folder_of
 from pipeline.sources.table import Row, Table
 from pipeline.sources.textfile import first_line, name_of, numbered, text_file
 
@@ -22,8 +22,8 @@ CLIPS = "clips"
 ENDING = ".mp3"  # of clips that a table names without one, as the first releases do
 
 
-def recognised(found: Found) -> bool:
-    return bool(_tables(found, ReadConfig()))
+def recognised(found: Found, config: ReadConfig) -> bool:
+    return bool(_tables(found, config))
 
 
 class CommonVoice:

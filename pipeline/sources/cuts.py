@@ -3,7 +3,7 @@
 Knows nothing of manifests and of where paths lead. Refuses to run commands.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from pipeline.errors import RecordingError
@@ -13,8 +13,8 @@ from pipeline.sources.columns import channel_of, duration_of, flat, number_of, s
 COMMAND = "a command as audio source, which is never run: write what it gives to a file"
 # Fields that are not passed through as columns, because rows have them or they describe the manifest itself.
 _OF_RECORDING = {"id", "sources", "sampling_rate", "num_samples", "duration", "channel_ids", "transforms", "custom"}
-_OF_SUPERVISION = {"id", "start", "duration", "channel", "text", "custom"}
-_OF_CUT = {"id", "start", "duration", "channel", "supervisions", "features", "recording", "type", "custom"}
+OF_SUPERVISION = {"id", "start", "duration", "channel", "text", "custom"}
+OF_CUT = {"id", "start", "duration", "channel", "supervisions", "features", "recording", "type", "custom"}
 _HARMLESS = ("Resample",)  # of what may be done to a recording when it is loaded; it all has one rate here
 
 
@@ -39,7 +39,7 @@ class Recorded(NamedTuple):
         if not isinstance(record, dict):
             return cls("", fault=("no recording", None))
         name, duration_s = text_of(record.get("id")) or "", duration_of(record.get("duration"))
-        columns = _columns(record, _OF_RECORDING) or None
+        columns = columns_of(record, _OF_RECORDING) or None
         try:
             _refuse_transforms(record.get("transforms"))
             sources = record.get("sources")
@@ -79,7 +79,7 @@ def of_recording(recorded: Recorded) -> Iterator[Heard]:
 def of_supervision(supervision: dict[str, Any], recorded: Recorded, begins_s: float = 0.0) -> Iterator[Heard]:
     """What it spans, which may be more than the cut that has it and begins there."""
     name = text_of(supervision.get("id")) or recorded.id
-    columns = {"recording_id": recorded.id} | _columns(supervision, _OF_SUPERVISION)
+    columns = {"recording_id": recorded.id} | columns_of(supervision, OF_SUPERVISION)
     said = Heard(name, reference=text_of(supervision.get("text")), columns=columns)
     return _segment(said, supervision, recorded, begins_s)
 
@@ -89,7 +89,7 @@ def of_cut(cut: dict[str, Any]) -> Iterator[Heard]:
     name = text_of(cut.get("id")) or ""
     kind = cut.get("type", "MonoCut")
     recorded = Recorded.of(cut.get("recording"))
-    columns = {"cut_id": name} | _columns(cut, _OF_CUT)
+    columns = {"cut_id": name} | columns_of(cut, OF_CUT)
     if kind not in ("MonoCut", "MultiCut"):
         fault = RecordingError("a cut that is made of others, or of no recording", shown(kind))
         yield Heard(name, columns=columns, error=fault)
@@ -107,8 +107,7 @@ def of_cut(cut: dict[str, Any]) -> Iterator[Heard]:
             continue
         given = {"channel": cut.get("channel")} | supervision
         for heard in of_supervision(given, recorded, begins_s):
-            of_both = {f"cut_{key}" if key in heard.columns else key: value for key, value in columns.items()}
-            yield heard._replace(columns=heard.columns | of_both)
+            yield heard._replace(columns=both(heard.columns, columns))
 
 
 def _segment(row: Heard, times: dict[str, Any], recorded: Recorded, begins_s: float) -> Iterator[Heard]:
@@ -190,7 +189,12 @@ def _refuse_transforms(transforms: Any) -> None:
             raise RecordingError("a recording that is changed when it is loaded", shown(name))
 
 
-def _columns(record: dict[str, Any], own: set[str]) -> dict[str, Any]:
+def both(inner: dict[str, Any], outer: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a supervision with those of its cut, which are `cut_` ones where their names are taken."""
+    return inner | {f"cut_{name}" if name in inner else name: value for name, value in outer.items()}
+
+
+def columns_of(record: dict[str, Any], own: Collection[str]) -> dict[str, Any]:
     """What else it says; of its custom fields, those whose names are taken as `custom_` ones."""
     columns = {name: value for name, value in record.items() if name not in own}
     custom = record.get("custom")

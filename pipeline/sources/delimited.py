@@ -4,6 +4,8 @@ Knows nothing of what the columns mean; `table` does.
 """
 
 import csv
+import itertools
+import posixpath
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,12 +14,13 @@ import pyarrow as pa
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
 from pipeline.records import without_query
-from pipeline.sources.columns import PATH_COLUMNS, Columns
+from pipeline.shards.arrow_columns import PATH_COLUMNS
+from pipeline.shards.place import folder_of
+from pipeline.sources.columns import Columns
 from pipeline.sources.entries import Piece, is_audio
 from pipeline.sources.found import File, Found
-from pipeline.sources.located import folder_of
 from pipeline.sources.table import Row, Table
-from pipeline.sources.textfile import name_of, numbered, text_file
+from pipeline.sources.textfile import first_line, name_of, numbered, text_file
 
 ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 DELIMITERS = "\t;,"  # in this order where more than one would do
@@ -25,7 +28,16 @@ MAX_FIELD = 2**24  # characters; the csv module's own limit is a transcript of t
 WITHOUT_HEADER = ("path", "text")  # what the columns of a table without a header are
 
 
-def recognised(found: Found) -> bool:
+def lists_audio(found: Found, path: str, config: ReadConfig) -> bool:
+    """Whether a table has a column of paths, by its first line."""
+    first = first_line(found, path, config)
+    try:
+        return bool(first and dialect(first, config, ""))
+    except UsageError:
+        return False
+
+
+def recognised(found: Found, config: ReadConfig) -> bool:
     """A table by its own name, or a glob of them."""
     return 0 < len(found.listed) == len(found.ending(*ENDINGS))
 
@@ -39,7 +51,11 @@ class Delimited:
             raise UsageError(f"{found.url}: no table there ({', '.join(ENDINGS)})")
         self._found, self._config = found, config
         self._table = Table(found, config)
-        self.description = "a table" if len(self._files) == 1 else f"{len(self._files):,} tables"
+
+    @property
+    def description(self) -> str:
+        tables = "a table" if len(self._files) == 1 else f"{len(self._files):,} tables"
+        return tables + self._table.left_out
 
     @property
     def schema(self) -> pa.Schema:
@@ -65,8 +81,12 @@ class Delimited:
         delimiter, header = dialect(first, self._config, f"{name} line {skipped + 1}")
         # A space after each delimiter is one of them, unless it is a tab.
         spaced = delimiter != "\t" and f"{delimiter} " in first
-        rest = csv.reader(_again(first, lines), delimiter=delimiter, strict=True, skipinitialspace=spaced)
-        yield from checked(_numbered_rows(rest, skipped, name, delimiter), header, name)
+        taken: list[str] = []  # the lines of the row of now
+        source = _taking(itertools.chain([first], (line for _, line in lines)), taken)
+        rest = csv.reader(source, delimiter=delimiter, strict=True, skipinitialspace=spaced)
+        path = _path_column(header or _fields(first, delimiter), self._config)
+        numbered_rows = _numbered_rows(rest, skipped, name, delimiter)
+        yield from checked(_unswallowed(numbered_rows, taken, delimiter, path, name), header, name)
 
 
 def dialect(first: str, config: ReadConfig, where: str) -> tuple[str, list[str] | None]:
@@ -118,10 +138,50 @@ def _numbered_rows(reader: Any, skipped: int, name: str, delimiter: str) -> Iter
             raise UsageError(f"{name} line {number}: not CSV ({error}){hint}") from error
 
 
+def _unswallowed(
+    rows: Iterable[tuple[int, list[str]]], taken: list[str], delimiter: str, path: int, name: str
+) -> Iterator[tuple[int, list[str]]]:
+    """Rows, none of which is several: where quotes are text like any other, one that opens takes the rows after it.
+
+    With tabs no row spans lines, because most tables with tabs are never quoted; else none of its lines is a row.
+    """
+    for number, fields in rows:
+        ending = _ending(fields, path)
+        for line in taken[1:]:
+            one = _fields(line.replace("\r", ""), delimiter)
+            is_row = path < len(one) == len(fields) and (
+                is_audio(one[path]) or _ending(one, path) == ending is not None
+            )
+            if delimiter == "\t" or is_row:
+                raise UsageError(
+                    f"{name} line {number}: a quote sign opens a field of {len(taken):,} lines. Where quotes are part "
+                    "of the text, write each twice and the text in quotes; of a .tsv as Common Voice's: --source "
+                    "common-voice; where the field is meant, save the table as CSV without line breaks in it"
+                )
+        taken.clear()
+        yield number, fields
+
+
+def _ending(fields: list[str], column: int) -> str | None:
+    """What a path ends in; None for what is none, because there is a space in what has no ending."""
+    if column >= len(fields):
+        return None
+    path = without_query(fields[column].strip())
+    ending = posixpath.splitext(path)[1].lower()
+    return ending if ending or (path and not any(map(str.isspace, path))) else None
+
+
+def _path_column(header: list[str], config: ReadConfig) -> int:
+    names = [name.strip() for name in header]
+    chosen = Columns.choose(dict.fromkeys(names), config)
+    return names.index(chosen.path) if chosen else 0
+
+
 def _fields(line: str, delimiter: str) -> list[str]:
     return next(csv.reader([line], delimiter=delimiter, skipinitialspace=delimiter != "\t"))
 
 
-def _again(first: str, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
-    yield first
-    yield from (line for _, line in lines)
+def _taking(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+    for line in lines:
+        taken.append(line)
+        yield line

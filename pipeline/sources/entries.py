@@ -17,11 +17,69 @@ from pipeline.records import WHOLE, Cut, Span
 # Bytes per audio second by extension, to estimate durations before anything is decoded: 16 kHz mono for the
 # lossless ones, the bit rates speech is commonly kept at for the others.
 BYTES_PER_SECOND = {
-    **dict.fromkeys((".wav", ".aif", ".aiff", ".au", ".snd", ".w64", ".rf64", ".caf", ".sph"), 32_000),
-    ".flac": 17_000,
-    **dict.fromkeys((".mp3", ".ogg", ".oga", ".m4a", ".m4b", ".aac", ".ac3", ".amr", ".wma", ".mka", ".weba"), 8_000),
-    ".opus": 4_000,
-    **dict.fromkeys((".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ts", ".flv", ".3gp"), 100_000),  # with pictures
+    **dict.fromkeys(
+        [
+            ".wav",
+            ".wave",
+            ".aif",
+            ".aiff",
+            ".aifc",
+            ".au",
+            ".snd",
+            ".w64",
+            ".rf64",
+            ".bwf",
+            ".caf",
+            ".sph",
+            ".nist",
+            ".voc",
+        ],
+        32_000,
+    ),
+    **dict.fromkeys([".flac", ".wv", ".ape", ".tta"], 17_000),
+    **dict.fromkeys(
+        [
+            ".mp3",
+            ".mp2",
+            ".mpga",
+            ".ogg",
+            ".oga",
+            ".m4a",
+            ".m4b",
+            ".aac",
+            ".ac3",
+            ".eac3",
+            ".dts",
+            ".wma",
+            ".mka",
+            ".weba",
+        ],
+        8_000,
+    ),
+    **dict.fromkeys([".opus", ".spx", ".amr", ".awb", ".gsm", ".3ga"], 4_000),
+    # with pictures
+    **dict.fromkeys(
+        [
+            ".mp4",
+            ".m4v",
+            ".mov",
+            ".webm",
+            ".mkv",
+            ".avi",
+            ".ts",
+            ".mts",
+            ".m2ts",
+            ".mpg",
+            ".mpeg",
+            ".vob",
+            ".wmv",
+            ".asf",
+            ".ogv",
+            ".flv",
+        ],
+        100_000,
+    ),
+    **dict.fromkeys([".3gp", ".3g2", ".f4v", ".mxf"], 100_000),
 }
 UNKNOWN_BYTES_PER_SECOND = 16_000
 UNKNOWN_DURATION_S = 10.0  # where not even a size is known

@@ -1,6 +1,6 @@
 """What lies at an input's URL: one file, or the files below a folder or of a glob, sorted by name.
 
-Knows nothing of what they are; `sources` recognises that.
+Knows nothing of what they are; `recognise` does.
 """
 
 import os
@@ -75,12 +75,25 @@ class Files:
         return File(*(column[number].as_py() for column in self._table.columns))
 
     def ending(self, *endings: str) -> "Files":
-        """Those whose name ends like this, in either case."""
+        """Those whose name ends like this, in either case and whatever query follows it."""
         return self._where(lambda paths: [pc.ends_with(pc.ascii_lower(paths), ending) for ending in endings])
+
+    def below(self, folder: str) -> "Files":
+        return self._where(lambda paths: [pc.starts_with(paths, f"{folder.rstrip('/')}/")])
 
     def named(self, name: str) -> "Files":
         """Those with this base name, at any depth."""
         return self._where(lambda paths: [pc.equal(paths, name), pc.ends_with(paths, f"/{name}")])
+
+    def outside(self, folders: set[str]) -> "Files":
+        """Those that lie directly in none of the folders."""
+        return Files.of(file for file in self if posixpath.dirname(file.path) not in folders)
+
+    def endings(self) -> dict[str, int]:
+        """What their names end in, in lower case, and how many do; empty for names without a dot."""
+        last = pc.replace_substring_regex(_names(self._table["path"]), r"(?s)^(?:.*/)?[^/]*?(\.[^./]*)?$", r"\1")
+        counts = pc.value_counts(pc.ascii_lower(last)).to_pylist()
+        return {one["values"]: one["counts"] for one in counts}
 
     def _where(self, masks_of: Callable[[pa.Array], list[pa.Array]]) -> "Files":
         """Those of which one of the masks is true; a batch at a time, and one that is all of it as it is: to copy a
@@ -88,7 +101,7 @@ class Files:
         """
         batches = []
         for batch in self._table.to_batches(FILES_AT_ONCE):
-            mask = reduce(pc.or_, masks_of(batch.column("path")))
+            mask = reduce(pc.or_, masks_of(_names(batch.column("path"))))
             batches.append(batch if pc.all(mask).as_py() else batch.filter(mask))
         found = pa.Table.from_batches(batches, self.SCHEMA)
         return self if found.num_rows == len(self) else Files(found)
@@ -96,7 +109,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Found:
-    """Files by name, hidden ones (that begin with . or _) left out."""
+    """Files by name, without hidden ones: those below the root that begin with a dot, or lie in a folder that does."""
 
     url: str  # as it was given, but for a query; for messages
     files: Any  # their file system
@@ -104,6 +117,7 @@ class Found:
     listed: Files
     is_one_file: bool  # whether the URL names a file, and not a folder or glob
     tell: Tell
+    beside: Files | None = None  # audio in the same folder as the tables that are `listed`
 
     def ending(self, *endings: str) -> list[File]:
         return list(self.listed.ending(*endings))
@@ -130,7 +144,7 @@ def find(
     with as_usage(url):
         try:
             if is_pattern(files, path):
-                matching = Files.of(_visible(_matching(walk, path), leave_out), tell)
+                matching = Files.of(_visible(_matching(walk, path), _literal_folder(path), leave_out), tell)
                 if not len(matching):
                     raise UsageError(
                         f"{url}: nothing matches (a glob names files: for all below folders, end it in **)"
@@ -139,7 +153,7 @@ def find(
                 return Found(url, files, root, matching, False, tell)
             info = store.patiently(partial(files.info, path), deadline_s)
             if info["type"] == "directory" or (_is_web(path) and path.endswith("/")):
-                return Found(url, files, path, Files.of(_visible(walk(path), leave_out), tell), False, tell)
+                return Found(url, files, path, Files.of(_visible(walk(path), path, leave_out), tell), False, tell)
             if info["type"] != "file":
                 raise UsageError(f"{url}: neither a file nor a folder")
             return Found(url, files, posixpath.dirname(without_query(path)), Files.of([_file(info)]), True, tell)
@@ -158,8 +172,7 @@ def _is_web(path: str) -> bool:
 
 def _matching(walk: Callable[..., Iterator[File]], pattern: str) -> Iterator[File]:
     """The files that a glob names."""
-    literal = pattern[: min(pattern.index(sign) for sign in "*?[" if sign in pattern)]
-    folder = literal.rpartition("/")[0]
+    literal, folder = _literal(pattern), _literal_folder(pattern)
     rest = pattern[len(folder) + 1 :]
     depth = None if "**" in rest else rest.count("/") + 1
     matches = re.compile(fsspec.utils.glob_translate(pattern)).match
@@ -167,6 +180,15 @@ def _matching(walk: Callable[..., Iterator[File]], pattern: str) -> Iterator[Fil
         yield from (file for file in walk(folder, depth, literal) if matches(file.path))
     except (FileNotFoundError, NotADirectoryError):
         return
+
+
+def _literal(pattern: str) -> str:
+    """What comes before its first sign."""
+    return pattern[: min(pattern.index(sign) for sign in "*?[" if sign in pattern)]
+
+
+def _literal_folder(pattern: str) -> str:
+    return _literal(pattern).rpartition("/")[0]
 
 
 def _walk(
@@ -182,23 +204,37 @@ def _walk(
         yield from (_file(info) for info in infos.values() if info["type"] == "file")
 
 
-def _walk_local(folder: str, depth: int | None) -> Iterator[File]:
-    """In the order of their whole names; of one folder at a time no more than the names are held."""
+def _walk_local(folder: str, depth: int | None, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[File]:
+    """In the order of their whole names; of one folder at a time no more than the names are held.
+
+    Links to folders are followed, but not to one that they lie in (`above`): nothing is there that is not listed.
+    """
     try:
+        info = os.stat(folder or "/")
+        if (info.st_dev, info.st_ino) in above:
+            return
         with os.scandir(folder or "/") as entries:
-            names = sorted(entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in entries)
+            names = sorted(entry.name + "/" * _is_folder(entry) for entry in entries if not entry.name.startswith("."))
     except PermissionError as error:
         raise UsageError(f"{folder}: permission denied") from error
+    above |= {(info.st_dev, info.st_ino)}
     for name in names:
         path = f"{folder.rstrip('/')}/{name}"
         if not name.endswith("/"):
             yield from _local_file(path)
         elif depth is None or depth > 1:
-            yield from _walk_local(path[:-1], None if depth is None else depth - 1)
+            yield from _walk_local(path[:-1], None if depth is None else depth - 1, above)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where nobody may look: it fails as a file
+        return False
 
 
 def _local_file(path: str) -> list[File]:
-    """Files and links to them; broken links too, so that they become failed rows. Linked folders are not followed."""
+    """Files and links to them; broken links too, so that they become failed rows."""
     try:
         info = os.stat(path)
     except OSError:
@@ -229,12 +265,20 @@ def _file(info: dict[str, Any]) -> File:
     return File(info["name"], info["size"] or 0, store.version_of(info) if known else "")
 
 
-def _visible(files: Iterable[File], leave_out: str | None) -> Iterator[File]:
+def _visible(files: Iterable[File], root: str, leave_out: str | None) -> Iterator[File]:
     below = None if leave_out is None else f"{leave_out}/"
+    start = len(root.rstrip("/"))
     for file in files:
-        hidden = posixpath.basename(file.path).startswith((".", "_"))
+        hidden = "/." in file.path and "/." in file.path[start:]
         if not hidden and (below is None or not file.path.startswith(below)):
             yield file
+
+
+def _names(paths: pa.Array) -> pa.Array:
+    """Without the queries of web addresses, which may be signed and end in anything."""
+    if len(paths) and _is_web(paths[0].as_py()):
+        return pc.replace_substring_regex(paths, r"(?s)\?.*", "")
+    return paths
 
 
 def _refuse_unnamed(files: list[File]) -> None:

@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 U = TypeVar("U")
 
+# Streams at the same time, of shards in a store: each makes some requests of 20 ms, one after the other.
+REMOTE_SHARDS = 16
 NUM_QUEUED = 4  # items that each stream may be ahead
 
 _END = object()

@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
+from pipeline.shards.place import folder_of
+from pipeline.sources.columns import Columns
 from pipeline.sources.entries import Piece
 from pipeline.sources.found import File, Found
-from pipeline.sources.located import folder_of
 from pipeline.sources.table import Row, Table
 from pipeline.sources.textfile import BLOCK_BYTES, MAX_LINE_BYTES, name_of, numbered, text_file
 
@@ -23,7 +24,17 @@ ENDINGS = tuple(f"{ending}{packed}" for ending in (".jsonl", ".json", ".ndjson")
 ONE_OBJECT = "one object per line, or an array of objects; of an object that holds the array, give the array alone"
 
 
-def recognised(found: Found) -> bool:
+def lists_audio(found: Found, path: str, config: ReadConfig) -> bool:
+    """Whether a manifest names a path, by its first object; what cannot be read may."""
+    try:
+        with text_file(found, path, config) as stream:
+            _, record = next(records(stream, ""), (0, {}))
+    except UsageError:  # whoever reads the whole of it says what is wrong
+        return True
+    return Columns.choose(record, config) is not None
+
+
+def recognised(found: Found, config: ReadConfig) -> bool:
     """A manifest by its own name, or a glob of them: folders have JSON of many kinds."""
     return 0 < len(found.listed) == len(found.ending(*ENDINGS))
 
@@ -37,7 +48,11 @@ class JsonLines:
             raise UsageError(f"{found.url}: no JSON manifest there ({', '.join(ENDINGS)})")
         self._found, self._config = found, config
         self._table = Table(found, config)
-        self.description = "a JSON manifest" if len(self._files) == 1 else f"{len(self._files):,} JSON manifests"
+
+    @property
+    def description(self) -> str:
+        tables = "a JSON manifest" if len(self._files) == 1 else f"{len(self._files):,} JSON manifests"
+        return tables + self._table.left_out
 
     @property
     def schema(self) -> pa.Schema:

@@ -14,8 +14,9 @@ import pyarrow as pa
 from pipeline import store
 from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
-from pipeline.read.place import storage_reason
-from pipeline.records import Cut
+from pipeline.records import Cut, without_query
+from pipeline.shards.place import folder_of
+from pipeline.sources.asked import Asked
 from pipeline.sources.columns import ColumnTypes, channel_of, cut_of, duration_of, number_of, shown
 from pipeline.sources.entries import Entry, Piece, url_of
 from pipeline.sources.found import Found
@@ -23,18 +24,20 @@ from pipeline.sources.keyed import Keyed
 from pipeline.sources.located import Located, base_of
 from pipeline.sources.table import ROWS_BETWEEN
 from pipeline.sources.textfile import name_of, numbered, text_file
+from pipeline.storage_errors import storage_reason
 
 SCP, SEGMENTS, TEXT = "wav.scp", "segments", "text"
 COLUMNS = {"spk": "speaker", "lang": "language"}  # what utt2X and spk2X are called, where it is not X
 NUM_LINES_TRIED = 1_000  # of wav.scp, for relative paths that tell where they count from
 COMMAND = "a command in wav.scp, which is never run: write what it gives to a file"
 ARCHIVE = "a place in a Kaldi archive, which is not read: write it to a file"
+STREAM = "standard input in wav.scp, which nothing is piped to: write it to a file"
 _SPACE = re.compile(r"[ \t]+")
 _ARCHIVED = re.compile(r".+:\d+")
 
 
-def recognised(found: Found) -> bool:
-    return any(posixpath.dirname(file.path) == found.root.rstrip("/") for file in found.named(SCP))
+def recognised(found: Found, config: ReadConfig) -> bool:
+    return any(folder_of(file.path) == found.root.rstrip("/") for file in found.named(SCP))
 
 
 class Kaldi:
@@ -45,9 +48,10 @@ class Kaldi:
         if len(scps) != 1:
             names = f"several: name one of {', '.join(file.path for file in scps)}" if scps else "none is there"
             raise UsageError(f"{found.url}: a Kaldi directory has one {SCP} ({names})")
-        self._directory = Directory(found, config, posixpath.dirname(scps[0].path))
+        self._directory = Directory(found, config, folder_of(scps[0].path))
         self._found = found
         self._types = ColumnTypes()
+        self._asked = Asked(config, "id", TEXT)
         self._num_left_out = self._num_unspoken = 0
 
     @property
@@ -69,9 +73,10 @@ class Kaldi:
         num_entries = num_refused = 0
         for entry in self._segments() if SEGMENTS in directory else self._recordings():
             facts.add_to(entry)
+            self._asked.apply(entry)
             self._types.see(entry.columns)
             num_entries += 1
-            num_refused += entry.error is not None and entry.error.reason in (COMMAND, ARCHIVE)
+            num_refused += entry.error is not None and entry.error.reason in (COMMAND, ARCHIVE, STREAM)
             yield Piece([entry])
             if num_entries % ROWS_BETWEEN == 0:
                 self._found.tell(f"listing the input: {num_entries:,} utterances")
@@ -79,9 +84,10 @@ class Kaldi:
             raise UsageError(f"{scp}: no utterances")
         if num_refused == num_entries:
             raise UsageError(
-                f"{scp}: nothing but commands (what ends in |) or places in archives (FILE:NUMBER). Commands are never "
-                "run and archives not read: write each recording to a file of its own and name that"
+                f"{scp}: nothing but commands (what ends in |), places in archives (FILE:NUMBER) and standard input "
+                "(-). Commands are never run and archives not read: write each recording to a file of its own"
             )
+        self._asked.check(self._found.url)
         self._num_unspoken = facts.num_unspoken
 
     def _recordings(self) -> Iterator[Entry]:
@@ -91,7 +97,6 @@ class Kaldi:
 
     def _segments(self) -> Iterator[Entry]:
         audio, recordings = _Audio(self._directory), self._directory.keyed(SCP)
-        used: set[str] = set()
         for number, key, rest in self._directory.lines(SEGMENTS):
             recording, *times = _SPACE.split(rest)
             if len(times) not in (2, 3):
@@ -102,7 +107,6 @@ class Kaldi:
                 fault = RecordingError("a segment of no recording in wav.scp", shown(recording))
                 yield Entry(key, self._directory.url(SCP), error=fault)
                 continue
-            used.add(recording)
             entry = audio.entry(key, recording, path)
             try:
                 entry.cut = _cut(*times)
@@ -110,7 +114,7 @@ class Kaldi:
                 entry.error = entry.error or fault
             entry.duration_s = entry.cut.length_s
             yield entry
-        self._num_left_out = recordings.num_rows - len(used)
+        self._num_left_out = recordings.num_rows - recordings.num_used
 
 
 class Directory:
@@ -184,16 +188,14 @@ class _Facts:
         self._durations = [directory.keyed(name) for name in ("utt2dur", *of_recordings) if name in directory]
         self._of_utterances = {column: directory.keyed(name) for column, name in directory.about("utt").items()}
         self._of_speakers = {column: directory.keyed(name) for column, name in directory.about("spk").items()}
-        self._num_spoken = 0
 
     @property
     def num_unspoken(self) -> int:
         """Lines of text that belong to no utterance."""
-        return max(0, self._texts.num_rows - self._num_spoken) if self._texts else 0
+        return self._texts.num_rows - self._texts.num_used if self._texts else 0
 
     def add_to(self, entry: Entry) -> None:
         entry.reference = self._texts.get(entry.id) if self._texts else None
-        self._num_spoken += entry.reference is not None
         for durations in self._durations:
             entry.duration_s = entry.duration_s or duration_of(durations.get(entry.id))
         told = {column: keyed.get(entry.id) for column, keyed in self._of_utterances.items()}
@@ -205,7 +207,9 @@ class _Facts:
 def _refusal(path: str) -> RecordingError | None:
     if path.endswith("|") or path.startswith("|"):
         return RecordingError(COMMAND)
-    return RecordingError(ARCHIVE, shown(path)) if _ARCHIVED.fullmatch(path) else None
+    if path == "-":
+        return RecordingError(STREAM)
+    return RecordingError(ARCHIVE, shown(without_query(path))) if _ARCHIVED.fullmatch(path) else None
 
 
 def _cut(start: str, end: str, channel: str | None = None) -> Cut:

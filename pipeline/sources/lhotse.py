@@ -13,13 +13,15 @@ import pyarrow as pa
 
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
+from pipeline.shards.place import folder_of
+from pipeline.sources.asked import Asked
 from pipeline.sources.columns import ColumnTypes
 from pipeline.sources.cuts import COMMAND, Heard, Recorded, of_cut, of_recording, of_supervision
 from pipeline.sources.entries import Entry, Piece, url_of
 from pipeline.sources.found import Found
 from pipeline.sources.jsonlines import records
 from pipeline.sources.keyed import Keyed
-from pipeline.sources.located import Located, base_of, folder_of
+from pipeline.sources.located import Located, base_of
 from pipeline.sources.table import ROWS_BETWEEN
 from pipeline.sources.textfile import name_of, text_file
 
@@ -37,8 +39,8 @@ class Manifests(NamedTuple):
     cuts: str | None = None
 
 
-def recognised(found: Found) -> bool:
-    return any(_kind(found, path, ReadConfig()) for path in _candidates(found))
+def recognised(found: Found, config: ReadConfig) -> bool:
+    return any(_kind(found, path, config) for path in _candidates(found))
 
 
 class Lhotse:
@@ -48,6 +50,7 @@ class Lhotse:
         self._found, self._config = found, config
         self._manifests = manifests(found, config)
         self._types = ColumnTypes()
+        self._asked = Asked(config, "id", "text")
         self._num_left_out = 0
 
     @property
@@ -68,6 +71,7 @@ class Lhotse:
         num_entries = num_refused = 0
         for one in self._manifests:
             for entry in self._cuts(one.cuts) if one.cuts else self._recordings(one):
+                self._asked.apply(entry)
                 self._types.see(entry.columns)
                 num_entries += 1
                 num_refused += entry.error is not None and entry.error.reason == COMMAND
@@ -82,6 +86,7 @@ class Lhotse:
                 f"{name}: all recordings are commands, which are never run: write what each gives to a file and name "
                 'that, in sources of type "file"'
             )
+        self._asked.check(name)
 
     def _recordings(self, one: Manifests) -> Iterator[Entry]:
         path = one.recordings
@@ -95,14 +100,12 @@ class Lhotse:
             lambda: ((str(record.get("id")), Recorded.of(record)) for _, record in self._records(path)),
             name_of(self._found, path),
         )
-        used: set[str] = set()
         for number, supervision in self._records(one.supervisions):
             key = str(supervision.get("recording_id"))
             recorded = keyed.get(key)
-            used.update([key] if recorded else [])
             heard = of_supervision(supervision, recorded or Recorded.missing(key))
             yield from self._entries(one.supervisions, number, heard, located)
-        self._num_left_out += keyed.num_rows - len(used)
+        self._num_left_out += keyed.num_rows - keyed.num_used
 
     def _cuts(self, path: str) -> Iterator[Entry]:
         inner = (record["recording"] for _, record in self._records(path) if isinstance(record.get("recording"), dict))
@@ -111,22 +114,22 @@ class Lhotse:
             yield from self._entries(path, number, of_cut(record), located)
 
     def _entries(self, path: str, number: int, heard: Iterator[Heard], located: Located) -> Iterator[Entry]:
-        for one in heard:
-            entry = Entry(
-                one.id or f"{posixpath.basename(path)}:{number}",
-                url_of(self._found.files, path),
-                cut=one.cut,
-                duration_s=one.duration_s,
-            )
-            entry.reference, entry.columns, entry.error = one.reference, one.columns, one.error
-            if one.path is not None:
-                try:
+        try:
+            for one in heard:
+                entry = Entry(
+                    one.id or f"{posixpath.basename(path)}:{number}",
+                    url_of(self._found.files, path),
+                    cut=one.cut,
+                    duration_s=one.duration_s,
+                )
+                entry.reference, entry.columns, entry.error = one.reference, one.columns, one.error
+                if one.path is not None:
                     where = located(one.path)
-                except UsageError as error:
-                    raise UsageError(f"{name_of(self._found, path)} line {number}: {error}") from error
-                entry.uri, entry.size, entry.version = where.uri, where.size, where.version
-                entry.error = entry.error or where.error
-            yield entry
+                    entry.uri, entry.size, entry.version = where.uri, where.size, where.version
+                    entry.error = entry.error or where.error
+                yield entry
+        except UsageError as error:
+            raise UsageError(f"{name_of(self._found, path)} line {number}: {error}") from error
 
     def _located(self, path: str, recordings: Iterator[dict[str, Any]]) -> Located:
         folder = folder_of(path)
@@ -193,7 +196,8 @@ def _kind(found: Found, path: str, config: ReadConfig) -> str | None:
         return None
     if isinstance(record.get("sources"), list):
         return RECORDINGS
-    if "start" in record and ("supervisions" in record or str(record.get("type")).endswith("Cut")):
+    is_cut = "id" in record and str(record.get("type")).endswith("Cut")  # a mixed one has no start
+    if is_cut or ("start" in record and "supervisions" in record):
         return CUTS
     is_supervision = {"recording_id", "start", "duration"} <= record.keys() and "storage_type" not in record
     return SUPERVISIONS if is_supervision else None

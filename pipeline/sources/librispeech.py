@@ -14,19 +14,29 @@ import pyarrow as pa
 from pipeline import store
 from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
-from pipeline.read.place import storage_reason
 from pipeline.sources.columns import ColumnTypes
 from pipeline.sources.entries import BYTES_PER_SECOND, Entry, Piece
 from pipeline.sources.found import File, Found
-from pipeline.sources.textfile import MAX_LINE_BYTES, decoded, name_of
+from pipeline.sources.textfile import MAX_LINE_BYTES, decoded, name_of, text_file
+from pipeline.storage_errors import storage_reason
 
 TRANSCRIPT = ".trans.txt"
+NUM_TRIED = 8  # transcripts, to find one with audio beside it
 CHAPTERS_AT_ONCE = 64  # whose transcripts are fetched together, where each request takes its time
 _UTTERANCE = re.compile(r"([^-]+)-([^-]+)-([^-]+)")  # speaker, chapter, number
 
 
-def recognised(found: Found) -> bool:
-    return not found.is_one_file and bool(len(found.listed.ending(TRANSCRIPT)))
+def recognised(found: Found, config: ReadConfig) -> bool:
+    """By a transcript that names audio beside it: other texts end in .trans.txt, too."""
+    some = [] if found.is_one_file else islice(found.listed.ending(TRANSCRIPT), NUM_TRIED)
+    return any(_is_transcript(found, file, config) for file in some)
+
+
+def _is_transcript(found: Found, file: File, config: ReadConfig) -> bool:
+    stems = {_stem(audio.path) for audio in found.listed.below(posixpath.dirname(file.path)).ending(*BYTES_PER_SECOND)}
+    with text_file(found, file.path, config) as stream:
+        lines = stream.read(MAX_LINE_BYTES).decode(errors="replace").splitlines()
+    return any(line.partition(" ")[0] in stems for line in lines if line)
 
 
 class LibriSpeech:
@@ -45,9 +55,16 @@ class LibriSpeech:
 
     @property
     def schema(self) -> pa.Schema:
-        return self._types.schema([])
+        return self._types.schema([name for name in self._asked_for().values() if name])
 
     def pieces(self) -> Iterator[Piece]:
+        for piece in self._chapters():
+            for entry in piece.entries:
+                self._name(entry)
+            yield piece
+        self._check()
+
+    def _chapters(self) -> Iterator[Piece]:
         audio = self._found.listed.ending(*BYTES_PER_SECOND)
         by_folder = groupby(audio, lambda file: posixpath.dirname(file.path))
         chapters = ((folder, list(files)) for folder, files in by_folder)
@@ -65,6 +82,25 @@ class LibriSpeech:
             self._found.tell(f"listing the input: {num_chapters:,} chapters")
         for folder, texts in (without_audio | self._lines(left)).items():
             yield from (Piece([self._missing(folder, name, text)]) for name, text in texts.items())
+
+    def _asked_for(self) -> dict[str, str | None]:
+        return {"id_column": self._config.id_column, "reference_column": self._config.reference_column}
+
+    def _name(self, entry: Entry) -> None:
+        """With the id and the reference that were asked for, where not those of the transcripts."""
+        asked = self._asked_for()
+        if name := asked["id_column"]:
+            entry.id = entry.columns.get(name) or entry.id
+        if name := asked["reference_column"]:
+            entry.reference = entry.columns.get(name)
+
+    def _check(self) -> None:
+        columns = self._types.schema([]).names
+        for option, name in self._asked_for().items():
+            if name is not None and name not in columns:
+                raise UsageError(
+                    f"{self._found.url}: no column {name} (read.{option}); LibriSpeech has {', '.join(columns)}"
+                )
 
     def _lines(self, transcripts: dict[str, list[File]]) -> dict[str, dict[str, str]]:
         """By folder, by utterance."""

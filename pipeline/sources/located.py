@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from pipeline import store
 from pipeline.errors import RecordingError
-from pipeline.records import without_query
-from pipeline.sources.entries import url_of
+from pipeline.shards.place import beside, leads_to
 from pipeline.sources.found import Found
 
 NUM_TRIED = 10  # paths that are looked for before it is given up to find where they count from
@@ -47,21 +46,8 @@ class Located:
         if "://" in path:
             files, there = store.locate(path)
             return _local(path, there) if store.is_local(files) else Where(path)
-        if path.startswith("/"):
-            return _local(path, path)
-        joined = beside(self._found, self._folder, path)
-        return _local(joined, joined) if self._is_local else Where(url_of(self._found.files, joined))
-
-
-def folder_of(path: str) -> str:
-    """Of a table: where its relative paths count from."""
-    return posixpath.dirname(without_query(path))
-
-
-def beside(found: Found, folder: str, path: str) -> str:
-    """On their file system. The keys of stores have no `.` or `..`; web servers and disks know what they mean."""
-    joined = posixpath.join(folder, path)
-    return joined if store.is_local(found.files) or "://" in folder else posixpath.normpath(joined)
+        uri = leads_to(self._found.files, self._folder, path)
+        return _local(uri, uri) if self._is_local or path.startswith("/") else Where(uri)
 
 
 def base_of(found: Found, folder: str, paths: Iterable[str]) -> str:
@@ -78,7 +64,7 @@ def base_of(found: Found, folder: str, paths: Iterable[str]) -> str:
         folders.append(os.getcwd())
     for path in relative:
         for one in folders:
-            if "\0" not in path and found.files.exists(beside(found, one, path)):
+            if "\0" not in path and found.files.exists(beside(found.files, one, path)):
                 return one
     return folder
 

@@ -4,15 +4,17 @@ The lines decide what the corpus is, as they do for NeMo: members that none of t
 row. Plain NeMo manifests are `jsonlines`'s. Knows nothing of how a shard is read (`tarred`).
 """
 
+import contextlib
 import io
 import json
 import posixpath
 import re
+import tempfile
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 
@@ -20,34 +22,45 @@ from pipeline import store
 from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
 from pipeline.records import without_query
+from pipeline.shards.place import folder_of
 from pipeline.shards.tars import Member
 from pipeline.sources import found as inputs
 from pipeline.sources.columns import cut_of, shown
 from pipeline.sources.entries import Entry, Piece
 from pipeline.sources.found import File, Found
 from pipeline.sources.jsonlines import records
+from pipeline.sources.nemo_members import Members
 from pipeline.sources.tarred import ENDINGS, Records, Shard, Unlisted, is_recording, shards
-from pipeline.sources.textfile import first_line, name_of, text_file
+from pipeline.sources.textfile import first_line, is_gzipped, lines_of, name_of, text_file
 from pipeline.storage_errors import storage_reason
 
 PATH, OTHER_PATH = "audio_filepath", "audio_file"
 SHARD = "shard_id"
 OFFSET, DURATION = "offset", "duration"
 
-_FOR_ALL = re.compile(r"tarred_audio_manifest[^/]*\.jsonl?$")
+_FOR_ALL = re.compile(r"tarred_audio_manifest[^/]*\.jsonl?(\.gz)?$")
 _FOR_ONE = re.compile(r"manifest[^/]*_(\d+)[^/]*\.jsonl?(\.gz)?$")
 _ENDING = re.compile(r"\.(tar|tgz|jsonl?)(\.gz)?$", re.IGNORECASE)
-_SUB = re.compile(r"-sub\d+(?=(\.[^./]*)?$)")  # of a line that is another cut of a member
+_OF_ALL = re.compile(r"[-_]of[-_]\d+$")
 
 
-def recognised(found: Found) -> bool:
-    """By names; a manifest that is given by its own name, by the shard that its first line names."""
+def recognised(found: Found, config: ReadConfig) -> bool:
+    """By names, but for a manifest of something else, whose first line names no audio; a manifest that is given by its
+    own name, by the shard that its first line names.
+    """
     if found.is_one_file:
         file = found.listed[0]
-        return _is_json(file.path) and SHARD in _fields(first_line(found, file.path, ReadConfig()))
-    return bool(found.ending(*ENDINGS)) and any(
-        _FOR_ALL.search(f.path) or _FOR_ONE.search(f.path) for f in _json(found)
-    )
+        return _is_json(file.path) and SHARD in _fields(first_line(found, file.path, config))
+    if not found.listed.ending(*ENDINGS):
+        return False
+    return any(_FOR_ALL.search(f.path) or _is_for_one(found, f, config) for f in _json(found))
+
+
+def _is_for_one(found: Found, file: File, config: ReadConfig) -> bool:
+    if not _FOR_ONE.search(file.path):
+        return False
+    first = _fields(first_line(found, file.path, config))
+    return not first or PATH in first or OTHER_PATH in first  # of what cannot be read it is said when it is
 
 
 class _Lines(NamedTuple):
@@ -55,6 +68,7 @@ class _Lines(NamedTuple):
 
     file: File
     places: "array[int] | None" = None
+    unpacked: BinaryIO | None = None  # what the places are in, where the manifest is gzipped
 
 
 @dataclass(frozen=True)
@@ -87,8 +101,9 @@ class NemoTarred:
         return self._records.schema
 
     def pieces(self) -> Iterator[Piece]:
-        for folder in self._folders():
-            yield from self._folder_pieces(folder)
+        with contextlib.ExitStack() as opened:
+            for folder in self._folders(opened):
+                yield from self._folder_pieces(folder)
         yield from self._unlisted.pieces(self._found, self._manifests[0])
         self._records.finish(without_query(self._found.url))
 
@@ -111,21 +126,17 @@ class NemoTarred:
             yield from (Piece([entry]) for entry in self._entries(shard, folder.lines[number]))
 
     def _entries(self, shard: Shard, lines: _Lines | None) -> Iterator[Entry]:
-        members = {member.name: member for member in shard.members}
-        left = {member.name for member in shard.members if is_recording(member)}
-        for record in self._of_shard(lines):
-            path = record.get(PATH, record.get(OTHER_PATH))
-            if not isinstance(path, str) or not path:
-                raise UsageError(
-                    f"{name_of(self._found, lines.file.path if lines else '')}: {shown(path)} is not a path"
-                )
-            member = members.get(path) or members.get(_SUB.sub("", path))
+        members = Members(shard.members)
+        left = {member.start: member.name for member in shard.members if is_recording(member)}
+        for where, record in self._of_shard(lines):
+            path = _path_of(record, where)
+            member = members.of(path)
             entry = self._entry(shard, path, member)
             if member is not None:
-                left.discard(member.name)
+                left.pop(member.start, None)
             self._describe(entry, record)
             yield entry
-        self._unlisted.add(shard, sorted(left))
+        self._unlisted.add(shard, sorted(left.values()))
 
     def _entry(self, shard: Shard, path: str, member: Member | None) -> Entry:
         name = posixpath.splitext(path)[0]
@@ -142,22 +153,29 @@ class NemoTarred:
         except RecordingError as error:
             entry.error = entry.error or error
 
-    def _of_shard(self, lines: _Lines | None) -> Iterator[dict[str, Any]]:
+    def _of_shard(self, lines: _Lines | None) -> Iterator[tuple[str, dict[str, Any]]]:
+        """With where in the manifest they are."""
         if lines is None:
             return
         name = name_of(self._found, lines.file.path)
         if lines.places is None:
             with text_file(self._found, lines.file.path, self._config) as stream:
-                yield from (record for _, record in records(stream, name))
+                yield from ((f"{name} line {number}", record) for number, record in records(stream, name))
             return
         starts, ends = list(lines.places[::2]), list(lines.places[1::2])
-        paths = [lines.file.path] * len(starts)
-        for part in store.read_ranges(self._found.files, paths, starts, ends, self._config.storage_deadline_s):
+        for part in self._parts(lines, starts, ends):
             if isinstance(part, Exception):
-                raise UsageError(f"{name}: {storage_reason(part).reason} ({part})") from part
-            yield from (record for _, record in records(io.BufferedReader(io.BytesIO(part)), name))
+                fault = storage_reason(part)
+                raise UsageError(f"{name}: {fault.reason}{f' ({fault.detail})' if fault.detail else ''}") from part
+            yield from ((name, record) for _, record in records(io.BufferedReader(io.BytesIO(part)), name))
 
-    def _folders(self) -> Iterator[_Folder]:
+    def _parts(self, lines: _Lines, starts: list[int], ends: list[int]) -> Iterable[bytes | Exception]:
+        if lines.unpacked is None:
+            paths = [lines.file.path] * len(starts)
+            return store.read_ranges(self._found.files, paths, starts, ends, self._config.storage_deadline_s)
+        return _parts_of(lines.unpacked, starts, ends)
+
+    def _folders(self, opened: contextlib.ExitStack) -> Iterator[_Folder]:
         """By where the tars lie; one manifest for all of them goes before one for each."""
         by_folder: dict[str, list[File]] = defaultdict(list)
         for file in self._found.ending(*ENDINGS):
@@ -165,11 +183,12 @@ class NemoTarred:
         tars = {folder: self._numbered(files) for folder, files in by_folder.items()}
         manifests: dict[str, list[File]] = defaultdict(list)
         for file in self._manifests:
-            here = posixpath.dirname(file.path)
-            folder_name = here if here in tars else posixpath.dirname(here)
+            folder_name = posixpath.dirname(file.path)
+            folder_name = folder_name if folder_name in tars else posixpath.dirname(folder_name)
             manifests[folder_name].append(file)
         for folder_name in sorted(manifests if self._is_one_file else {*tars, *manifests}):
-            yield _Folder(tars.get(folder_name, {}), self._lines(manifests[folder_name], tars.get(folder_name, {})))
+            here = tars.get(folder_name, {})
+            yield _Folder(here, self._lines(manifests[folder_name], here, opened))
 
     def _numbered(self, files: list[File]) -> dict[int, File]:
         numbered: dict[int, File] = {}
@@ -180,7 +199,7 @@ class NemoTarred:
             numbered[number] = file
         return numbered
 
-    def _lines(self, manifests: list[File], tars: dict[int, File]) -> dict[int, _Lines]:
+    def _lines(self, manifests: list[File], tars: dict[int, File], opened: contextlib.ExitStack) -> dict[int, _Lines]:
         for_all = [file for file in manifests if _FOR_ALL.search(file.path) or not _FOR_ONE.search(file.path)]
         if len(for_all) > 1:
             raise UsageError(
@@ -189,20 +208,26 @@ class NemoTarred:
         if not for_all:
             return {number: _Lines(file) for number, file in self._numbered(manifests).items()}
         places: dict[int, array[int]] = defaultdict(lambda: array("q"))
-        for number, start, end in self._placed(for_all[0], [*tars]):
+        # Of a gzipped one no part can be read alone.
+        unpacked: BinaryIO | None = None
+        if is_gzipped(for_all[0].path):
+            unpacked = opened.enter_context(cast(BinaryIO, tempfile.TemporaryFile()))  # noqa: SIM115
+        for number, start, end in self._placed(for_all[0], [*tars], unpacked):
             ends = places[number]
             if ends and ends[-1] == start:
                 ends[-1] = end
             else:
                 ends.extend((start, end))
-        return {number: _Lines(for_all[0], ends) for number, ends in places.items()}
+        return {number: _Lines(for_all[0], ends, unpacked) for number, ends in places.items()}
 
-    def _placed(self, file: File, numbers: list[int]) -> Iterator[tuple[int, int, int]]:
+    def _placed(self, file: File, numbers: list[int], unpacked: BinaryIO | None) -> Iterator[tuple[int, int, int]]:
         """Of each line its shard, where it begins and where it ends: all that is held of a manifest of millions."""
         name, end = name_of(self._found, file.path), 0
         with text_file(self._found, file.path, self._config) as stream:
-            for row, line in enumerate(stream, 1):
+            for row, line in lines_of(stream, name):
                 start, end = end, end + len(line)
+                if unpacked is not None:
+                    unpacked.write(line)
                 if not line.strip():
                     continue
                 try:
@@ -211,10 +236,24 @@ class NemoTarred:
                     raise UsageError(f"{name} line {row}: not JSON ({error})") from error
                 number = numbers[0] if len(numbers) == 1 else None
                 if isinstance(value, dict):
+                    _path_of(value, f"{name} line {row}")
                     number = value.get(SHARD, number)
                 if not isinstance(number, int) or isinstance(number, bool):
                     raise UsageError(f"{name} line {row}: no {SHARD} (a number), and {len(numbers)} tars")
                 yield number, start, end
+
+
+def _parts_of(file: BinaryIO, starts: list[int], ends: list[int]) -> Iterator[bytes]:
+    for start, end in zip(starts, ends, strict=True):
+        file.seek(start)
+        yield file.read(end - start)
+
+
+def _path_of(record: dict[str, Any], where: str) -> str:
+    path = record.get(PATH, record.get(OTHER_PATH))
+    if not isinstance(path, str) or not path:
+        raise UsageError(f"{where}: {shown(path)} is not a path ({PATH})")
+    return path
 
 
 def _with_tars(found: Found, config: ReadConfig) -> tuple[Found, list[File]]:
@@ -223,7 +262,7 @@ def _with_tars(found: Found, config: ReadConfig) -> tuple[Found, list[File]]:
         return found, [file for file in _json(found) if _FOR_ALL.search(file.path) or _FOR_ONE.search(file.path)]
     manifest = found.listed[0]
     around = found
-    folder = posixpath.dirname(manifest.path)
+    folder = folder_of(manifest.path)
     for _ in range(2):
         url = found.url_of(manifest._replace(path=folder))
         around = inputs.find(url, tell=found.tell, deadline_s=config.storage_deadline_s)
@@ -238,7 +277,7 @@ def _json(found: Found) -> list[File]:
 
 
 def _is_json(path: str) -> bool:
-    return path.lower().endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz"))
+    return without_query(path).lower().endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz"))
 
 
 def _fields(line: str | bytes) -> dict[str, Any]:
@@ -250,8 +289,9 @@ def _fields(line: str | bytes) -> dict[str, Any]:
 
 
 def _number(path: str) -> int:
-    """The last number in a name, as 7 of `audio_7.tar`."""
-    numbers = re.findall(r"\d+", _ENDING.sub("", posixpath.basename(path)))
+    """The last number in a name, as 7 of `audio_7.tar` and of `audio-7-of-9.tar`."""
+    name = _ENDING.sub("", posixpath.basename(without_query(path)))
+    numbers = re.findall(r"\d+", _OF_ALL.sub("", name))
     return int(numbers[-1]) if numbers else 0
 
 

@@ -1,10 +1,12 @@
-"""What an input is. A new kind of source is a file beside this one and a line in `KINDS`.
+"""What an input is. A new kind of source is a file beside this one, a line in `LAID_OUT`, `TABLES` or `KINDS`, a name
+in `config.SourceKind`, and for files that may lie beside others their `ENDINGS` and, but for tables, their `NOUNS`.
 
-Lists; reads no audio. What a source yields is kept by `pipeline.sources.spool` until it is cut into units.
+Nothing that may be a recording is left out unsaid. Lists; reads no audio. What a source yields is kept by
+`pipeline.sources.spool` until it is cut into units.
 """
 
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -41,7 +43,16 @@ ENDINGS = {
     "csv": delimited.ENDINGS,
 }
 NOUNS = {"files": "audio file", "parquet": "Parquet file", "webdataset": "tar shard"}
+# By ending, what is given by its own name and is not audio, whatever a decoder might make of it.
+TEXTS = tuple(
+    f".{name}"
+    for name in (
+        *("txt", "stm", "ctm", "trn", "lst", "list", "scp", "log", "lab", "rttm", "srt", "vtt", "textgrid", "eaf"),
+        *("md", "html", "xml", "yaml", "yml", "toml", "pdf", "doc", "docx", "xls", "xlsx"),
+    )
+)
 ARCHIVES = (".zip", ".7z", ".rar")
+TABLES_TRIED = 16  # of a folder, to see whether they list audio
 BESIDE_AUDIO = ("metadata.csv", "metadata.jsonl")  # in a folder of audio that Hugging Face's datasets would load
 
 
@@ -49,7 +60,7 @@ class Kind(NamedTuple):
     """A kind of source: in words, how it is recognised, and what makes it."""
 
     words: str
-    recognise: Callable[[Found], bool]
+    recognise: Callable[[Found, ReadConfig], bool]
     make: Callable[[Found, ReadConfig], Source]
 
 
@@ -61,7 +72,7 @@ class AudioFiles:
     def __init__(self, found: Found, config: ReadConfig) -> None:
         self._found = found
         self._audio = found.listed if found.is_one_file else found.listed.ending(*ENDINGS["files"])
-        self.description = counted(self._audio, "audio file")
+        self.description = counted(self._audio, "audio file") + _others(found.listed, self._audio)
 
     def pieces(self) -> Iterator[Piece]:
         for file in self._audio:
@@ -88,6 +99,16 @@ LAID_OUT: dict[str, Kind] = {
     "common-voice": Kind("Common Voice (*.tsv, clips/)", common_voice.recognised, common_voice.CommonVoice),
     "librispeech": Kind("LibriSpeech (*.trans.txt)", librispeech.recognised, librispeech.LibriSpeech),
 }
+# Of those whose audio is part of them: the folders in which tars and tables belong to them.
+HOLDING_AUDIO: dict[str, Callable[[Found], set[str]]] = {
+    "shar": lambda found: _folders(file for file in found.ending(*lhotse.ENDINGS) if "/cuts." in file.path),
+    "nemo-tarred": lambda found: (
+        _folders(found.ending(*tarred.ENDINGS))
+        | _folders(file for file in found.ending(*jsonlines.ENDINGS) if "manifest" in posixpath.basename(file.path))
+    ),
+    "datasets": lambda found: set(),
+    "librispeech": lambda found: set(),
+}
 TABLES: dict[str, Kind] = {
     "jsonlines": Kind("a JSON-lines or NeMo manifest", jsonlines.recognised, jsonlines.JsonLines),
     "csv": Kind("a CSV or TSV table", delimited.recognised, delimited.Delimited),
@@ -99,7 +120,7 @@ KINDS: dict[str, Kind] = {
     "parquet": Kind("Parquet files", parquet.recognised, parquet.ParquetFiles),
     "files": Kind(
         f"audio files ({' '.join(ENDINGS['files'])})",
-        lambda found: found.is_one_file or bool(found.listed.ending(*ENDINGS["files"])),
+        lambda found, config: found.is_one_file or bool(found.listed.ending(*ENDINGS["files"])),
         AudioFiles,
     ),
 }
@@ -119,32 +140,40 @@ def open_source(url: str, config: ReadConfig, leave_out: str | None = None, tell
 
 def source_of(found: Found, config: ReadConfig) -> Source:
     """The source that these files are."""
-    name = recognised(found) if config.source in ("auto", "hub") else config.source
+    name = recognised(found, config) if config.source in ("auto", "hub") else config.source
     if name in TABLES:
-        found = _the_one_table(found, name)
-    elif name in ENDINGS and not KINDS[name].recognise(found):
+        found = _the_tables(found, name)
+    elif name in ENDINGS and not KINDS[name].recognise(found, config):
         raise UsageError(f"{found.url}: nothing in it is what --source {name} says: {KINDS[name].words}")
     return KINDS[name].make(found, config)
 
 
-def recognised(found: Found) -> str:
+def recognised(found: Found, config: ReadConfig) -> str:
     """The kind of source that an input is."""
     for name, kind in {**LAID_OUT, **TABLES}.items():
-        if kind.recognise(found):
+        if kind.recognise(found, config):
+            _refuse_strays(found, name, config)
             return name
-    holding = [name for name in NOUNS if KINDS[name].recognise(found)]
+    holding = [name for name in NOUNS if KINDS[name].recognise(found, config)]
     archives = found.listed.ending(*ARCHIVES)
     if archives and (found.is_one_file or not holding):
         raise _packed(archives[0])
     if found.is_one_file:
-        return holding[-1]  # audio, if nothing else
+        return _of_one_file(found, holding)
     if len(holding) > 1:
-        kinds = " and ".join(counted(found.listed.ending(*ENDINGS[name]), NOUNS[name]) for name in holding)
-        choice = " or ".join(f"--source {name}" for name in holding)
-        raise UsageError(f"{found.url} holds {kinds}: name one kind with a glob, or by {choice}")
+        raise _several(found, {name: found.listed.ending(*ENDINGS[name]) for name in holding})
+    tables = [(name, file) for name in TABLES for file in found.listed.ending(*ENDINGS[name])]
+    listing = [(name, file) for name, file in tables[:TABLES_TRIED] if _lists_audio(found, name, file, config)]
     if holding in (["parquet"], ["webdataset"]):
+        if listing:
+            table = found.relative(listing[0][1])
+            held = counted(found.listed.ending(*ENDINGS[holding[0]]), NOUNS[holding[0]])
+            raise UsageError(
+                f"{found.url} holds {held} and {table}, which may list others: give that by its own name, name one "
+                f"kind with a glob, or say --source {holding[0]}"
+            )
         return holding[0]
-    if tables := [(name, file) for name in TABLES for file in found.listed.ending(*ENDINGS[name])]:
+    if listing or (tables and not holding):
         return _audio_or_table(found, tables)
     if holding:
         return "files"
@@ -155,14 +184,61 @@ def recognised(found: Found) -> str:
     )
 
 
+def _of_one_file(found: Found, holding: list[str]) -> str:
+    """Audio, if nothing else."""
+    if texts := found.listed.ending(*TEXTS):
+        (ending,) = texts.endings()
+        raise UsageError(
+            f"{found.url}: {ending} is no audio. Give audio, or a table of paths as .csv, .tsv or .jsonl (called "
+            "otherwise: --source csv or jsonlines; if it is audio after all: --source files)"
+        )
+    return holding[-1]
+
+
+def _refuse_strays(found: Found, name: str, config: ReadConfig) -> None:
+    """What lies beside a corpus that says itself where its audio is would be left out without a word."""
+    if found.is_one_file or name in TABLES:
+        return
+    strays = {kind: found.listed.ending(*ENDINGS[kind]) for kind in ("parquet", "webdataset")}
+    if name in HOLDING_AUDIO:
+        folders = HOLDING_AUDIO[name](found)
+        if name != "librispeech":  # of which all audio is a row
+            strays["files"] = found.listed.ending(*ENDINGS["files"])
+        strays["webdataset"] = strays["webdataset"].outside(folders)
+        for table in TABLES:
+            there = found.listed.ending(*ENDINGS[table]).outside(folders)
+            tried = [file for _, file in zip(range(TABLES_TRIED), there, strict=False)]
+            strays[table] = Files.of(file for file in tried if _lists_audio(found, table, file, config))
+    if strays := {kind: files for kind, files in strays.items() if files}:
+        kind, files = next(iter(strays.items()))
+        held = " and ".join(counted(some, NOUNS.get(kind, "table")) for kind, some in strays.items())
+        raise UsageError(
+            f"{found.url} holds {KINDS[name].words} and beside it {held} ({found.relative(files[0])}): name one kind "
+            f"with a glob or its folder, or by --source {name} or --source {kind}"
+        )
+
+
+def _lists_audio(found: Found, name: str, file: File, config: ReadConfig) -> bool:
+    lists = {"jsonlines": jsonlines.lists_audio, "csv": delimited.lists_audio}[name]
+    return lists(found, file.path, config)
+
+
+def _several(found: Found, holding: dict[str, Files]) -> UsageError:
+    kinds = " and ".join(counted(files, NOUNS[name]) for name, files in holding.items())
+    choice = " or ".join(f"--source {name}" for name in holding)
+    return UsageError(f"{found.url} holds {kinds}: name one kind with a glob, or by {choice}")
+
+
 def _audio_or_table(found: Found, tables: list[tuple[str, File]]) -> str:
     """A folder with a table: it is what the table lists, if there is just one, and its audio lies in folders below."""
     names = [found.relative(file) for _, file in tables]
     audio = found.listed.ending(*ENDINGS["files"])
+    kind, table = tables[0]
+    if len({posixpath.basename(name) for name in names}) == 1 and posixpath.basename(names[0]) in BESIDE_AUDIO:
+        return kind  # one of each folder, such as a split
     if len(tables) == 1:
-        kind, table = tables[0]
         folder = posixpath.dirname(table.path)
-        if names[0] in BESIDE_AUDIO or not any(posixpath.dirname(file.path) == folder for file in audio):
+        if not any(posixpath.dirname(file.path) == folder for file in audio):
             return kind
         held = f"{names[0]}, which may list them: give that"
     else:
@@ -171,12 +247,17 @@ def _audio_or_table(found: Found, tables: list[tuple[str, File]]) -> str:
     raise UsageError(f"{found.url} holds {beside}{held} by its own name{choice}")
 
 
-def _the_one_table(found: Found, name: str) -> Found:
-    """The one table of a folder as if it had been given by its own name; of a glob, all of them."""
+def _the_tables(found: Found, name: str) -> Found:
+    """The one table of a folder as if it had been given by its own name, and what audio lies beside it; of a glob, or
+    where each folder has its own, all of them.
+    """
     tables = found.listed.ending(*ENDINGS[name])
-    if found.is_one_file or len(tables) != 1:
+    if found.is_one_file or len(tables) == len(found.listed):
         return found
-    return replace(found, listed=tables, root=posixpath.dirname(tables[0].path), is_one_file=True)
+    audio = found.listed.ending(*ENDINGS["files"])
+    if len(tables) != 1:
+        return replace(found, listed=tables, beside=audio)
+    return replace(found, listed=tables, root=posixpath.dirname(tables[0].path), is_one_file=True, beside=audio)
 
 
 def _packed(file: File) -> UsageError:
@@ -195,6 +276,20 @@ def _told(files: Files) -> str:
 
 def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+
+
+def _others(listed: Files, audio: Files) -> str:
+    """The files that are no audio, by what they end in: none is left out unsaid."""
+    if len(listed) == len(audio):
+        return ""
+    others = {ending: number for ending, number in listed.endings().items() if ending not in BYTES_PER_SECOND}
+    endings = [ending for ending in sorted(others, key=lambda ending: (-others[ending], ending)) if ending]
+    number = len(listed) - len(audio)
+    return f", {number:,} other{'s' * (number != 1)}" + (f" ({_few(endings)})" if endings else "")
+
+
+def _folders(files: Iterable[File]) -> set[str]:
+    return {posixpath.dirname(file.path) for file in files}
 
 
 def counted(files: Files, noun: str) -> str:

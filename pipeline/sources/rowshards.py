@@ -6,73 +6,34 @@ Knows nothing of how a format stores its rows.
 import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from pipeline import store
 from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
-from pipeline.read.place import Place
-from pipeline.records import Cut, Span, without_query
+from pipeline.records import without_query
 from pipeline.shards.arrow_columns import audio_column, holds, passes, plain
+from pipeline.shards.damage import DAMAGES, damage_of
+from pipeline.shards.place import Place, folder_of
+from pipeline.shards.rows import Damage, Rows, Shard
 from pipeline.shards.shardfile import ShardFile
 from pipeline.sources.columns import (
+    END_COLUMNS,
     OFFSET_COLUMNS,
+    START_COLUMNS,
     Columns,
-    channel_of,
-    cut_of,
     duration_of,
-    shown,
     text_of,
     value_of,
 )
 from pipeline.sources.entries import Entry, Piece
 from pipeline.sources.found import File, Found
-from pipeline.sources.inorder import in_order
-from pipeline.sources.located import Located, folder_of
-from pipeline.sources.table import CHANNEL
-from pipeline.storage_errors import DENIED, sentence, storage_reason
-
-MAX_PIECE_S = 1800.0  # half an hour decoded is 115 MB in one task
-# A row group can only be read from its start, so cutting one into n pieces reads it n/2 times over. Eight is the
-# compromise between that and long units, as long as a piece is no longer than MAX_PIECE_S.
-MAX_CUTS = 8
-ROWS_AT_ONCE = 1024  # of the columns beside the audio
-REMOTE_SHARDS = 8  # listed at the same time: each is some five requests one after the other
-
-
-class Audio(NamedTuple):
-    """Where a row's audio is: in the shard, as a rule, or in a file that it names. All None: the row has none."""
-
-    size: int | None = None  # bytes, of this row or of the mean of those around it
-    span: Span | None = None  # where the format keeps them in one piece
-    path: str | None = None  # of a file
-
-
-class Rows(NamedTuple):
-    """Some rows of a shard, without their audio."""
-
-    first: int  # the number of the first
-    together: range  # the rows that are read together with these; none where they name files
-    records: list[dict[str, Any]]
-    audio: list[Audio]
-
-
-class Damage(NamedTuple):
-    """Rows from `first` on that cannot be listed."""
-
-    first: int
-    error: RecordingError
-
-
-class Shard(Protocol):
-    """An open shard."""
-
-    schema: pa.Schema
-
-    def rows(self, audio: str, columns: list[str]) -> Iterator[Rows | Damage]:
-        """All rows with the values of these columns. Raises what `DAMAGES` lists where no row is left to name."""
+from pipeline.sources.inorder import REMOTE_SHARDS, in_order
+from pipeline.sources.located import Located
+from pipeline.sources.passes import is_full
+from pipeline.sources.table import CHANNEL, cut_in
 
 
 class _Known(NamedTuple):
@@ -80,7 +41,8 @@ class _Known(NamedTuple):
 
     names: Columns
     passed: pa.Schema
-    has_channels: bool  # whether the column `channel` says which of a file's is meant
+    has_channels: bool = False  # whether the column `channel` says which of a file's is meant
+    has_ends: bool = False  # whether a start and an end say which part of it
 
 
 class RowShards:
@@ -125,23 +87,25 @@ class RowShards:
                 known = self._known(rows.schema, url)
                 yield known
                 wanted = dict.fromkeys([*known.passed.names, *known.names.used(), *[CHANNEL] * known.has_channels])
+                wanted |= dict.fromkeys([known.names.start or "", known.names.end or ""] if known.has_ends else [])
                 yield from rows.rows(known.names.path, [name for name in wanted if name != known.names.path])
         except DAMAGES as error:
             yield Damage(0, damage_of(error, url))
 
     def _known(self, schema: pa.Schema, url: str) -> _Known:
-        column = audio_column(schema, url)
+        column = audio_column(schema)
         names = Columns.choose(dict.fromkeys(schema.names), self._config, path=column)
         assert names is not None
         names.check(self._config, without_query(url))
-        has_channels = False
+        has_channels = has_ends = False
         if holds(schema.field(column).type) == "path":  # may be of segments; beside audio it tells where that was from
-            offset = next((name for name in schema.names if name.lower() in OFFSET_COLUMNS), None)
-            names = replace(names, offset=offset)
+            offset, start, end = (_first(schema, usual) for usual in (OFFSET_COLUMNS, START_COLUMNS, END_COLUMNS))
+            names = replace(names, offset=offset, start=start, end=end)
             has_channels = CHANNEL in schema.names and pa.types.is_integer(schema.field(CHANNEL).type)
-        used = {*names.used(), CHANNEL} if has_channels else set(names.used())
+            has_ends = offset is None and all(name and _is_number(schema.field(name).type) for name in (start, end))
+        used = {*names.used(), *[CHANNEL] * has_channels, *[names.start, names.end] * has_ends}
         fields = [pa.field(f.name, plain(f.type)) for f in schema if f.name not in used and passes(f.type)]
-        return _Known(names, pa.schema(fields), has_channels)
+        return _Known(names, pa.schema(fields), has_channels, has_ends)
 
     def _add(self, passed: pa.Schema, shard: File) -> None:
         constants = [pa.field(name, pa.string()) for name in self._constants(shard) if name not in passed.names]
@@ -168,7 +132,7 @@ class RowShards:
                 if entry.row is None or entry.span is not None or entry.error is not None:
                     yield Piece([entry], shard.path if together and entry.row is not None else None)
                     continue
-                if piece and (piece_s + entry.seconds > MAX_PIECE_S or len(piece) * MAX_CUTS >= len(together)):
+                if is_full(len(piece), piece_s, entry.seconds, len(together)):
                     yield Piece(piece, shard.path)
                     piece = []
                 piece_s = entry.seconds + (piece_s if piece else 0.0)
@@ -182,9 +146,8 @@ class RowShards:
         constants = self._constants(shard)
         located = Located(self._found, folder_of(shard.path))
         for row, (record, audio) in enumerate(zip(rows.records, rows.audio, strict=True), rows.first):
-            own_id = value_of(record, names.id)
             entry = Entry(
-                id=f"{self._stem(shard)}:{row}" if own_id is None else str(own_id),
+                id=text_of(value_of(record, names.id)) or f"{self._stem(shard)}:{row}",
                 uri=self._found.url_of(shard),
                 row=row,
                 size=audio.size,
@@ -211,35 +174,23 @@ class RowShards:
         return posixpath.splitext(self._found.relative(shard))[0]
 
 
+def _first(schema: pa.Schema, usual: tuple[str, ...]) -> str | None:
+    return next((name for name in schema.names if name.lower() in usual), None)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
 def _link(entry: Entry, located: Located, path: str, known: _Known, record: dict[str, Any]) -> None:
     """Make it the file that its row names, or a segment or a channel of it."""
     entry.row = entry.version = None
     try:
         where = located(path)
         entry.uri, entry.version, entry.size, entry.error = where.uri, where.version, where.size, where.error
-        channel = None
-        if known.has_channels and (value := record[CHANNEL]) is not None:
-            channel = channel_of(value)
-            if channel is None:
-                raise RecordingError("channel is not a whole number", shown(value))
-        offset, length = value_of(record, known.names.offset), value_of(record, known.names.duration)
-        entry.cut = Cut(channel=channel) if offset is None else cut_of(offset, length, channel)
+        entry.cut = cut_in(record, known.names, known.has_channels, known.has_ends)
+        entry.duration_s = entry.cut.length_s if known.has_ends else entry.duration_s
     except UsageError as error:
         entry.error = RecordingError("not a place to read from", str(error))
     except RecordingError as error:
         entry.error = entry.error or error
-
-
-DAMAGES = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, RecordingError)  # of shards that lie
-
-
-def damage_of(error: Exception, url: str, rows: str = "") -> RecordingError:
-    """Why rows cannot be listed. What ails the store, and not this shard alone, is a `UsageError`: it can be mended."""
-    if isinstance(error, RecordingError):
-        cause = error.__cause__
-        if cause is not None and error.reason != DENIED[0] and (known := sentence(cause, url)) is not None:
-            raise UsageError(known) from error
-        return error
-    if isinstance(error, OSError) and error.errno is not None:  # pyarrow's own, on damaged pages, have no number
-        return storage_reason(error)
-    return RecordingError("shard not readable", f"{rows}{' '.join(str(error).split())}")

@@ -7,7 +7,7 @@ What lies there is the audio of the cut, one or more channels, not that of the r
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -18,10 +18,11 @@ from pipeline.errors import RecordingError, UsageError
 from pipeline.records import WHOLE, Cut, without_query
 from pipeline.shards.tars import Member
 from pipeline.sources.columns import cut_of, duration_of, number_of, shown, text_of
+from pipeline.sources.cuts import OF_CUT, OF_SUPERVISION, both, columns_of
 from pipeline.sources.entries import Entry, Piece
 from pipeline.sources.found import File, Found
 from pipeline.sources.jsonlines import records
-from pipeline.sources.tarred import ENDINGS, Records, Shard, Unlisted, is_recording, shards, stem_of
+from pipeline.sources.tarred import ENDINGS, TOO_DEEP, Records, Shard, Unlisted, is_recording, shards, stem_of
 from pipeline.sources.textfile import name_of, text_file
 
 AUDIO_FIELD = "recording"  # the other fields of a cut are features, targets and the like
@@ -31,9 +32,7 @@ ID, TEXT, DURATION = "id", "text", "duration"
 _CUTS = re.compile(r"(^|/)cuts(\.[^/]+)?\.jsonl(\.gz)?$")
 _NO_AUDIO = (".json", ".nodata", ".nometa")  # what is said of the audio, and what stands where there is none
 _DATA = {"sources", "storage_type", "array"}  # of a custom field that lies in a tar of its own
-# What is no column of its own, of a cut and of a supervision.
-_OF_CUT = {"id", "start", "duration", "channel", "supervisions", "recording", "features", "tracks", "type", "custom"}
-_OF_SUPERVISION = {"id", "start", "duration", "channel", "text", "custom"}
+_OF_CUT = {*OF_CUT, TEXT, "tracks"}  # what is no column of its own
 
 
 class _Pair(NamedTuple):
@@ -43,7 +42,7 @@ class _Pair(NamedTuple):
     tar: File | None
 
 
-def recognised(found: Found) -> bool:
+def recognised(found: Found, config: ReadConfig) -> bool:
     """By names: some cuts with their recordings beside them."""
     return not found.is_one_file and any(pair.tar is not None for pair in _pairs(found))
 
@@ -93,7 +92,7 @@ class Shar:
             if isinstance(cut, RecordingError):
                 yield shard.failed(cut, "cuts")
                 continue
-            name = text_of(cut.get(ID))
+            name = None if isinstance(cut.get(ID), dict | list) else text_of(cut.get(ID))
             there = members.get(name or "", [])
             if there:
                 entry = shard.entry(there[0])
@@ -107,9 +106,11 @@ class Shar:
         self._unlisted.add(shard, (member.name for some in members.values() for member in some if is_recording(member)))
 
     def _describe(self, entry: Entry, cut: dict[str, Any]) -> None:
-        self._records.describe(entry, _record(cut), used=(DURATION,))
         try:
+            self._records.describe(entry, _record(cut), used=(DURATION,), reference=TEXT)
             entry.cut = _cut(cut)
+        except UsageError as error:
+            entry.error = entry.error or RecordingError(TOO_DEEP, str(error))
         except RecordingError as error:
             entry.error = entry.error or error
 
@@ -148,12 +149,10 @@ def _pairs(found: Found) -> list[_Pair]:
 def _record(cut: dict[str, Any]) -> dict[str, Any]:
     """A cut as columns: those of its supervision, where it has just one, and its own."""
     said = _supervisions(cut)
-    texts = [str(one[TEXT]) for one in said if one.get(TEXT) is not None]
-    record: dict[str, Any] = {}
-    if len(said) == 1:
-        record |= _columns(said[0], _OF_SUPERVISION)
+    texts = [text for one in said if (text := text_of(one.get(TEXT))) is not None]
+    record = _columns(said[0], OF_SUPERVISION) if len(said) == 1 else {}
     own = {ID: cut.get(ID), TEXT: " ".join(texts) if texts else None, DURATION: cut.get(DURATION)}
-    return record | _columns(cut, _OF_CUT) | own
+    return both(record, _columns(cut, _OF_CUT)) | own
 
 
 def _supervisions(cut: dict[str, Any]) -> list[dict[str, Any]]:
@@ -173,10 +172,14 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-def _columns(holder: dict[str, Any], own: set[str]) -> dict[str, Any]:
+def _columns(holder: dict[str, Any], own: Collection[str]) -> dict[str, Any]:
+    """But for what lies in tars of their own, and what says nothing."""
     custom = holder.get("custom")
-    fields = {name: value for name, value in holder.items() if name not in own}
-    fields |= custom if isinstance(custom, dict) else {}
+    told = _without_data(holder) | ({"custom": _without_data(custom)} if isinstance(custom, dict) else {})
+    return columns_of(told, own)
+
+
+def _without_data(fields: dict[str, Any]) -> dict[str, Any]:
     is_data = {name for name, value in fields.items() if isinstance(value, dict) and value.keys() & _DATA}
     return {name: value for name, value in fields.items() if value is not None and name not in is_data}
 

@@ -3,22 +3,26 @@
 Each row is checked as it passes, in one walk. Knows nothing of how rows are written down.
 """
 
+import posixpath
+from array import array
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
 from pipeline.records import WHOLE, Cut, without_query
+from pipeline.shards.arrow_columns import PATH_COLUMNS
 from pipeline.sources.columns import (
-    PATH_COLUMNS,
     Columns,
     ColumnTypes,
     channel_of,
     cut_of,
     duration_of,
     flat,
+    number_of,
     shown,
     text_of,
     value_of,
@@ -43,8 +47,17 @@ class Table:
         self._used: frozenset[str] = frozenset()
         self._seen: set[str] = set()
         self._has_channels: bool | None = None  # None until a row says
+        self._has_ends: bool | None = None  # likewise; whether start and end are numbers, and make a segment
         self._types = ColumnTypes()
         self._num_rows = 0
+        self._listed = array("q")  # of the files that rows name, where there are others: 8 bytes for each row
+        self._num_left_out = 0
+
+    @property
+    def left_out(self) -> str:
+        """What a description adds, after the last row."""
+        number = self._num_left_out
+        return f"; audio files beside it that it does not list, left out: {number:,}" if number else ""
 
     @property
     def schema(self) -> pa.Schema:
@@ -58,6 +71,8 @@ class Table:
                 entry = self._entry(record, located)
             except UsageError as error:
                 raise UsageError(f"{name} line {number}: {error}") from error
+            if self._found.beside is not None:
+                self._listed.append(_mark(entry.uri))
             yield Piece([entry])
             self._num_rows += 1
             if self._num_rows % ROWS_BETWEEN == 0:
@@ -69,6 +84,9 @@ class Table:
         if self._names is None:
             raise UsageError(f"{name}: an empty manifest")
         self._names.check(self._config, name)
+        if (beside := self._found.beside) is not None:
+            there = np.fromiter((_mark(self._found.url_of(file)) for file in beside), np.int64, len(beside))
+            self._num_left_out = int(np.isin(there, np.array(self._listed), invert=True).sum())
 
     def _entry(self, record: dict[str, Any], located: Located) -> Entry:
         names = self._understood(record)
@@ -87,7 +105,7 @@ class Table:
             id=text_of(value_of(record, names.id)) or _named(without_query(path), cut),
             uri=where.uri,
             size=where.size,
-            duration_s=duration_of(value_of(record, names.duration)),
+            duration_s=cut.length_s or duration_of(value_of(record, names.duration)),
             reference=text_of(value_of(record, names.reference)),
             columns=columns,
             cut=cut,
@@ -105,20 +123,54 @@ class Table:
             self._seen |= record.keys()
             names = Columns.choose(record, self._config)
             self._names = self._names.merged(names) if self._names else names
-            used = self._names.used() if self._names else []
-            self._used = frozenset([*used, CHANNEL] if self._has_channels else used)
+            self._settle()
+        names = self._names
+        if self._has_ends is None and names and names.start and not names.offset:
+            ends = [record.get(names.start), value_of(record, names.end)]
+            if None not in ends:
+                self._has_ends = None not in map(number_of, ends)
+                self._settle()
         if self._names is None or self._names.path not in record:
             raise UsageError(f"no path to audio (one of {', '.join(PATH_COLUMNS)})")
         return self._names
 
+    def _settle(self) -> None:
+        """Which columns are not passed through."""
+        used = self._names.used() if self._names else []
+        ends = [self._names.start, self._names.end] if self._names and self._has_ends else []
+        self._used = frozenset([*used, *filter(None, ends), *[CHANNEL] * bool(self._has_channels)])
+
     def _cut(self, record: dict[str, Any], names: Columns) -> Cut:
-        channel = None
-        if self._has_channels and (value := record.get(CHANNEL)) is not None:
-            channel = channel_of(value)
-            if channel is None:
-                raise RecordingError("channel is not a whole number", shown(value))
-        offset = value_of(record, names.offset)
-        return Cut(channel=channel) if offset is None else cut_of(offset, value_of(record, names.duration), channel)
+        return cut_in(record, names, bool(self._has_channels), bool(self._has_ends))
+
+
+def _mark(uri: str) -> int:
+    """The same for other spellings of it."""
+    return hash(posixpath.normpath(uri))
+
+
+def cut_in(record: dict[str, Any], names: Columns, has_channels: bool, has_ends: bool) -> Cut:
+    """What of its file a row is."""
+    channel = None
+    if has_channels and (value := record.get(CHANNEL)) is not None:
+        channel = channel_of(value)
+        if channel is None:
+            raise RecordingError("channel is not a whole number", shown(value))
+    offset = value_of(record, names.offset)
+    if has_ends and offset is None:
+        return _between(value_of(record, names.start), value_of(record, names.end), channel)
+    return Cut(channel=channel) if offset is None else cut_of(offset, value_of(record, names.duration), channel)
+
+
+def _between(start: Any, end: Any, channel: int | None) -> Cut:
+    """From a start to an end; of a row without either, all there is."""
+    if start is None and end is None:
+        return Cut(channel=channel)
+    start_s, end_s = number_of(start), number_of(end)
+    if end_s is None:
+        raise RecordingError("segment without a valid end", shown(end))
+    # Rounded, because differences of decimal fractions are none.
+    return cut_of(start, None if start_s is None else round(end_s - start_s, 6), channel)
 
 
 def _named(path: str, cut: Cut) -> str:

@@ -5,7 +5,7 @@ Knows nothing of which members belong together.
 
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -16,18 +16,19 @@ from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
 from pipeline.records import Span, without_query
 from pipeline.shards import tars
+from pipeline.shards.damage import damage_of
 from pipeline.shards.tars import Member
-from pipeline.sources.columns import Columns, ColumnTypes, duration_of, text_of, value_of
+from pipeline.sources.columns import Columns, ColumnTypes, duration_of, flat, text_of, value_of
 from pipeline.sources.entries import Entry, Piece, is_audio
 from pipeline.sources.found import File, Found
-from pipeline.sources.inorder import in_order
-from pipeline.sources.rowshards import MAX_CUTS, MAX_PIECE_S, damage_of
+from pipeline.sources.inorder import REMOTE_SHARDS, in_order
+from pipeline.sources.passes import is_full
 
 ENDINGS = (".tar", *tars.COMPRESSED)
-REMOTE_SHARDS = 16  # listed at the same time: headers are read one after the other, 20 ms each in a store
 MAX_TEXT = 2**20  # bytes of one text beside a recording
 MAX_TEXTS = 2**25  # of all those of a shard that are held; more are read again, or, of a compressed shard, left out
 MEMBER = "member"  # what stands for the column of paths: the shard itself says where the audio is
+TOO_DEEP = "what is said of it is nested too deeply"
 NUM_TOLD = 3  # of unlisted members, by name
 NUM_AGAIN = 256  # texts read again in one go
 
@@ -63,11 +64,10 @@ class Shard:
             yield from (Piece([entry], self.file.path) for entry in entries)
             return
         together = list(entries)
-        most = max(-(-len(together) // MAX_CUTS), 1)
         piece: list[Entry] = []
         seconds = 0.0
         for entry in together:
-            if piece and (len(piece) >= most or seconds + entry.seconds > MAX_PIECE_S):
+            if is_full(len(piece), seconds, entry.seconds, len(together)):
                 yield Piece(piece, self.file.path)
                 piece, seconds = [], 0.0
             piece.append(entry)
@@ -88,10 +88,21 @@ class Records:
     def schema(self) -> pa.Schema:
         return self._types.schema([])
 
-    def describe(self, entry: Entry, record: dict[str, Any], used: tuple[str, ...] = ()) -> None:
-        """What is neither used otherwise nor the id, reference or duration passes through."""
+    def describe(
+        self, entry: Entry, record: dict[str, Any], used: tuple[str, ...] = (), reference: str | None = None
+    ) -> None:
+        """What is neither used otherwise nor the id, reference or duration passes through. `reference` is the column
+        of the reference whatever others there are, unless the user names one.
+        """
+        try:
+            record = {name: flat(value) for name, value in record.items()}
+        except UsageError as error:
+            entry.error = entry.error or RecordingError(TOO_DEEP, str(error))
+            return
         names = Columns.choose(record, self._config, path=MEMBER)
         assert names is not None
+        if reference is not None and self._config.reference_column is None:
+            names = replace(names, reference=reference)
         self._names = names if self._names is None else self._names.merged(names)
         entry.id = text_of(value_of(record, names.id)) or entry.id
         entry.reference = text_of(value_of(record, names.reference))

@@ -12,11 +12,11 @@ from pipeline import store
 from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
 from pipeline.patience import status_of
-from pipeline.read.place import storage_reason
 from pipeline.records import without_query
 from pipeline.shards.tars import unpacked
 from pipeline.sources.entries import url_of
 from pipeline.sources.found import Found
+from pipeline.storage_errors import storage_reason
 
 MAX_LINE_BYTES = 2**26  # a longer line is none of a table: 64 MiB is a transcript of years
 BLOCK_BYTES = 2**20
@@ -50,13 +50,19 @@ def text_file(found: Found, path: str, config: ReadConfig) -> Iterator[io.Buffer
         raise UsageError(f"{name}: {fault.reason}{f' ({fault.detail})' if fault.detail else ''}") from error
 
 
-def numbered(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, str]]:
-    """The lines from 1, as they end; without a byte order mark."""
+def lines_of(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines from 1, as they are and end."""
     number = 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
         if len(line) > MAX_LINE_BYTES:
             raise UsageError(f"{name} line {number}: longer than {MAX_LINE_BYTES:,} bytes: not a table")
+        yield number, line
+
+
+def numbered(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, str]]:
+    """The lines from 1, as they end; without a byte order mark."""
+    for number, line in lines_of(stream, name):
         text = decoded(line, f"{name} line {number}")
         yield number, text.removeprefix("\ufeff") if number == 1 else text
 

@@ -13,6 +13,7 @@ from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
 from pipeline.records import without_query
 from pipeline.shards.tars import Member
+from pipeline.sources.columns import flat
 from pipeline.sources.entries import Entry, Piece
 from pipeline.sources.found import File, Found
 from pipeline.sources.samples import TEXTS, Names, Sample
@@ -27,9 +28,7 @@ REFUSED = {  # by ending, what unpacks them
 TEXT_ERROR = "text_error"  # the column that says why a recording's .json or .txt was not used
 
 
-def recognised(found: Found) -> bool:
-    if found.is_one_file:  # whatever follows its name in a presigned URL
-        return without_query(found.listed[0].path).lower().endswith((*ENDINGS, *REFUSED))
+def recognised(found: Found, config: ReadConfig) -> bool:
     return bool(found.ending(*ENDINGS, *REFUSED))
 
 
@@ -117,7 +116,7 @@ def _text(members: list[Member], sample: Sample, texts: dict[int, bytes]) -> _Te
                 record = _object(texts[number])
             else:
                 reference = texts[number].decode("utf-8-sig").strip()
-        except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, thousands of digits or of brackets
+        except (ValueError, RecursionError, UsageError) as error:  # not JSON, not UTF-8, hundreds of digits or brackets
             errors.append(f"{name}: {error}")
     return _Text(record | ({TEXT_ERROR: "; ".join(errors)} if errors else {}), reference)
 
@@ -128,7 +127,7 @@ def _object(data: bytes) -> dict[str, Any]:
         raise ValueError("not a JSON object")
     if b"\\u" in data:
         json.dumps(value, ensure_ascii=False).encode()  # half a character (a lone surrogate) can be written nowhere
-    return value
+    return {name: flat(field) for name, field in value.items()}
 
 
 def _is_text(name: str) -> bool:
@@ -136,5 +135,5 @@ def _is_text(name: str) -> bool:
 
 
 def _way_out(file: File) -> str:
-    command = next(command for ending, command in REFUSED.items() if file.path.lower().endswith(ending))
+    command = next(command for ending, command in REFUSED.items() if without_query(file.path).lower().endswith(ending))
     return f"only .tar and .tar.gz are read; unpack it with {command}, or pack it anew as .tar.gz"

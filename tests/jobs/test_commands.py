@@ -52,6 +52,18 @@ def test_files_alone_print_their_texts_without_ray(sample, capsys):
     assert "ray" not in _modules_of(["transcribe", names[0], "--model", str(sample / "model")])
 
 
+def test_a_glob_of_files_alone_is_what_a_run_would_list(sample, tmp_path, capsys):
+    """In one order, without hidden files, and with folders that are called like audio looked over."""
+    for name in ("b.flac", "a.flac", ".hidden.flac", "_c.flac"):
+        shutil.copy(sample / "corpus" / "000.flac", tmp_path / name)
+    (tmp_path / "folder.flac").mkdir()
+    assert main(["transcribe", f"{tmp_path}/*.flac", "--model", str(sample / "model")]) == 0
+    printed = [line.partition(": ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert printed == [f"{tmp_path}/{name}" for name in ("_c.flac", "a.flac", "b.flac")]
+    assert main(["transcribe", f"{tmp_path}/*.wav", "--model", str(sample / "model")]) == 2
+    assert "nothing matches" in capsys.readouterr().err
+
+
 def _modules_of(arguments: list[str]) -> set[str]:
     code = f"import sys; from jobs.__main__ import main; main({arguments!r}); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

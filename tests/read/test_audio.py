@@ -438,3 +438,43 @@ def test_tags_around_an_mp3_change_nothing() -> None:
     tag = b"ID3\x04\0\0\0\0\x02\0" + bytes(256)
     assert decoded(tag + data + b"TAG" + bytes(125)).declared_s == 12.0
     np.testing.assert_array_equal(decode(tag + data + b"TAG" + bytes(125)), decode(data))
+
+
+@pytest.mark.parametrize("num_files", [2, 3, 6])
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\x02\0" + bytes(256)])
+def test_short_mp3s_one_behind_the_other_are_read_all(num_files: int, tag: bytes) -> None:
+    """Behind a short one, the rest is no more than the tags that other files end with."""
+    parts = [encode(tone(24_000, 3.0, 300.0 * (n + 1)), 24_000, "MP3") for n in range(num_files)]
+    audio, declared_s = decoded(tag.join(parts))
+    assert declared_s is None
+    assert len(audio) == pytest.approx(num_files * 48_000, abs=num_files * 2_000)
+    for number in range(num_files):
+        part = audio[int((number + 0.5) * len(audio) / num_files) - 8_000 :][:16_000]
+        assert loudest_hertz(part) == pytest.approx(300.0 * (number + 1), abs=2)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(48_000, 1), (44_100, 2), (22_050, 1)])
+@pytest.mark.parametrize("seconds", [2.0, 20.0])
+def test_an_mp3_behind_one_of_another_kind_is_not_passed_over(rate: int, channels: int, seconds: float) -> None:
+    """libsndfile ends where the first does, as if that were all."""
+    first = encode(tone(44_100, 20.0), 44_100, "MP3")
+    second = encode(np.repeat(tone(rate, seconds)[:, None], channels, axis=1), rate, "MP3")
+    for data in (first + second, first[first.index(first[:2], 4) :] + second, first + bytes(2_000) + second):
+        assert reason(data) == "damaged audio"
+        assert len(decode(data, Cut(1.0, 1.0))) == 16_000
+
+
+def test_noise_in_an_mp3_without_a_measure_is_not_its_end() -> None:
+    data, after = mp3_of_changing_rate()
+    data = data[after:]
+    middle = len(data) // 2
+    noise = np.random.default_rng(0).bytes(30_000).replace(b"\xff", b"\0")
+    assert reason(data[:middle] + noise + data[middle:]) == "damaged audio"
+
+
+def test_pictures_behind_an_mp3_are_not_taken_for_sound() -> None:
+    """Tags at the end hold covers of a quarter of a megabyte, and their bytes look like frames now and then."""
+    data, after = mp3_of_changing_rate()
+    tag = b"APETAGEX" + np.random.default_rng(0).bytes(250_000)
+    assert len(decode(data + tag)) == pytest.approx(12 * 16_000, abs=1_600)
+    assert len(decode(data[after:] + tag)) == pytest.approx(12 * 16_000, abs=1_600)

@@ -1,10 +1,12 @@
 """From recordings to bytes: the right ones, each once, many at a time, and never more in memory than agreed."""
 
+import contextlib
 import io
 import os
 import tarfile
 import threading
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -18,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline import patience
 from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
 from pipeline.read import fetch as fetching
@@ -26,6 +29,7 @@ from pipeline.read.blob import Blob
 from pipeline.read.fetch import fetch
 from pipeline.read.ranged import UnreadableError
 from pipeline.records import Cut, Recording, Span
+from pipeline.shards.place import Place, check_local
 from pipeline.store import filesystem, num_retried, version_of
 from tests.read.counting import Counting, Sized, counting_store
 
@@ -538,31 +542,101 @@ def test_a_compressed_member_that_is_too_large_is_passed_over(tmp_path: Path) ->
     assert found == {"a": audio["a"], "large": too_large, "z": audio["z"]}
 
 
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[str]:
-    """A web server that knows no ranges: Python's own."""
+class Site(ThreadingHTTPServer):
+    """A web server that knows no ranges: Python's own. One of its files has no end."""
 
+    asked: list[str]  # GETs
+    num_sent = 0
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Site]:
     class Quiet(SimpleHTTPRequestHandler):
+        server: Site
+
+        def do_GET(self) -> None:
+            self.server.asked.append(self.path.partition("?")[0].lstrip("/"))
+            if self.path != "/endless":
+                return super().do_GET()
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while self.server.num_sent < 2**28:  # for a test that fails to end
+                    self.wfile.write(bytes(2**16))
+                    self.server.num_sent += 2**16
+
+        def do_HEAD(self) -> None:
+            if self.path != "/endless":
+                return super().do_HEAD()
+            self.send_response(200)
+            self.end_headers()
+
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
-    thread = threading.Thread(target=server.serve_forever)
+    filesystem.cache_clear()
+    server = Site(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
+    server.asked = []
+    thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield server
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-def test_a_web_server_may_know_no_ranges(tmp_path: Path, web: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_web_server_may_know_no_ranges(tmp_path: Path, web: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """It answers each with the whole file, and it names no file's size in a listing."""
     monkeypatch.setattr(loose, "WHOLE_BYTES", 2**20)
     monkeypatch.setattr(loose, "GUESSES", (1000, 2**20))
+    monkeypatch.setattr("pipeline.shards.place.PART_BYTES", 2**16)
     audio = {"empty": b"", "small": os.urandom(500), "longer": os.urandom(5000), "large": os.urandom(3 * 2**20)}
     for name, data in audio.items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "a.tar").write_bytes(tar(audio))
-    wanted = [Recording(name, f"{web}/{name}?token=secret") for name in [*audio, "gone"]]
+    url = f"http://127.0.0.1:{web.server_port}"
+    wanted = [Recording(name, f"{url}/{name}?token=secret") for name in [*audio, "gone"]]
     assert fetched(wanted) == {**audio, "gone": "missing file"}
-    assert fetched(in_tar(f"{web}/a.tar", tar(audio))) == audio
+    num_asked = Counter(web.asked)
+    assert num_asked.pop("gone") <= 2
+    assert num_asked == {"empty": 1, "small": 1, "longer": 2, "large": 2}
+    web.asked.clear()
+    assert fetched(in_tar(f"{url}/a.tar", tar(audio))) == audio
+    assert len(web.asked) <= 3
+
+
+def test_a_file_of_the_web_that_never_ends_costs_itself_alone(
+    tmp_path: Path, web: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream of a radio station, for instance."""
+    monkeypatch.setattr("pipeline.web.MOST_BYTES", 2**23)
+    (tmp_path / "a").write_bytes(b"a")
+    wanted = [Recording(name, f"http://127.0.0.1:{web.server_port}/{name}") for name in ("endless", "a")]
+    assert fetched(wanted) == {"a": b"a", "endless": "server knows no ranges"}
+    assert web.num_sent < 2**26
+
+
+def test_who_closes_does_not_wait_for_a_store_that_is_away(
+    tmp_path: Path, remote: type[Counting], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C would take as long as read.storage_deadline_s."""
+    monkeypatch.setattr(patience, "LONGEST_WAIT_S", 0.05)
+    tries = 10_000
+    remote.errors["bucket/away"] = errors = [ConnectionResetError(104, "reset") for _ in range(tries)]
+    (tmp_path / "a").write_bytes(b"a")
+    stream = fetch([Recording("a", f"{tmp_path}/a"), Recording("b", "counting://bucket/away")], CONFIG)
+    next(stream)
+    while len(errors) > tries - 3:
+        threading.Event().wait(0.01)
+    before = len(errors)
+    stream.close()
+    assert before - len(errors) <= 2
+    assert threads() == []
+
+
+def test_a_file_that_is_removed_when_it_was_just_opened_fails_alone(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    now = (tmp_path / "a").stat()
+    (tmp_path / "a").unlink()
+    with pytest.raises(RecordingError, match="missing file"):
+        check_local(Place.of(f"{tmp_path}/a", CONFIG), "1 0", now, CONFIG)

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import os
+import platform
+import resource
 import signal
 import socket
 import subprocess
@@ -21,7 +23,7 @@ from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError
 from pipeline.read.blob import FIRST, MOST
 from pipeline.read.child import ORPHAN_S
-from pipeline.read.guard import Guard, Limits
+from pipeline.read.guard import MOST_READS, SPARE_READS, Guard, Limits
 from pipeline.records import Cut
 from tests.read.test_audio import decoded, encode, tone
 from tests.read.test_libav import made
@@ -72,6 +74,7 @@ def fails(guard: Guard, order: bytes) -> tuple[str, str | None]:
         (b"flood", "crashed the audio decoder", "its answer makes no sense"),
         (b"halfway", "half of a reason", None),
         (b"halfway loop", "decoding took over 1.5 s (read.decode_timeout_s)", None),
+        (b"hangup", "crashed the audio decoder", "it closed its pipe"),
         (b"halfway kill", "crashed the audio decoder", "SIGKILL"),
     ],
 )
@@ -151,17 +154,88 @@ def test_credentials_of_the_parent_stay_with_the_parent(monkeypatch: pytest.Monk
     assert "hunter2" not in environment
 
 
-def test_a_decoder_that_was_taken_over_reaches_nothing(guard: Guard, tmp_path: Path) -> None:
-    """No file (its parent's environment is one), no socket, no program with other rights, no trace on the disk."""
+@pytest.fixture
+def own() -> Iterator[Guard]:
+    """A guard whose child nobody else uses."""
+    guard = Guard(LIMITS, BAD)
+    yield guard
+    guard.stop()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere only descriptors are counted")
+def test_a_decoder_that_was_taken_over_reaches_nothing(own: Guard, tmp_path: Path) -> None:
+    """No file (its parent's environment is one), no socket, no program, no process; also once it closed what it had."""
     secret = tmp_path / "secret"
     secret.write_text("hunter2")
-    for path in (str(secret), f"/proc/{os.getpid()}/environ", "/dev/null"):
-        reason, detail = fails(guard, f"open {path}".encode())
-        assert (reason, "Too many open files" in (detail or "")) == ("damaged audio", True), path
     with socket.create_server(("127.0.0.1", 0)) as server:
-        reason, detail = fails(guard, f"connect {server.getsockname()[1]}".encode())
-        assert "Too many open files" in (detail or "")
-    np.testing.assert_array_equal(guard.decode(b"rights").audio, [0, 0, 1])
+        me = os.getpid()
+        orders = [f"open {path}" for path in (secret, f"/proc/{me}/environ", "/dev/null")]
+        orders += [f"connect {server.getsockname()[1]}", f"remove {secret}", "fork", f"execute {sys.executable}"]
+        orders += [f"signal {me}", f"trace {me}", f"raise {me}"]
+        for _ in range(2):
+            for order in orders:
+                reason, detail = fails(own, order.encode())
+                assert (reason, "Operation not permitted" in (detail or "")) == ("damaged audio", True), (order, detail)
+            own.decode(b"close")
+    assert secret.exists()
+    own.decode(b"thread")
+
+
+def test_a_decoder_has_few_rights_where_system_calls_cannot_be_forbidden(own: Guard) -> None:
+    own.decode(b"")
+    pid = own.start().pid
+    for what, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
+        assert resource.prlimit(pid, what) == (most, most)
+    assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[1] == len(os.listdir(f"/proc/{pid}/fd"))
+    assert "NoNewPrivs:\t1\n" in Path(f"/proc/{pid}/status").read_text()
+
+
+def test_what_lies_in_the_working_directory_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A corpus may hold a file that is called like a library."""
+    (tmp_path / "soxr.py").write_text("open('executed', 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", ".", *sys.path])
+    guard = Guard(LIMITS)
+    try:
+        assert len(guard.decode(encode(tone(8_000), 8_000)).audio) == 16_000
+    finally:
+        guard.stop()
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_start_that_somebody_ends_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for name in ("SIGTERM", "SIGSEGV"):
+        (tmp_path / name).mkdir()
+    guard = Guard(LIMITS, "tests.read.bad_starts:decode")
+    try:
+        assert len(guard.decode(b"").audio) == 1
+    finally:
+        guard.stop()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("order", [b"segfault", b"loop", b""])
+def test_nobody_waits_for_what_a_child_leaves_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, order: bytes
+) -> None:
+    """It holds the pipes, whose end would tell that the child is gone."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "leave").mkdir()
+    guard = Guard(LIMITS, "tests.read.bad_starts:decode")
+    try:
+        if order:
+            fails(guard, order)
+        else:
+            guard.decode(order)
+    finally:
+        guard.stop()
+    assert not (tmp_path / "outlived").exists()
+
+
+def test_a_recording_larger_than_the_memory_names_that_limit(own: Guard) -> None:
+    assert fails(own, bytes(2**30)) == ("needs too much memory (read.max_memory_gb)", None)
+    assert len(own.decode(b"").audio) == 1
 
 
 class Stored:
@@ -224,8 +298,8 @@ def test_what_is_sent_in_ranges_decodes_like_what_is_sent_at_once(real: Guard) -
 @settings(max_examples=10)
 @given(starts=st.lists(st.floats(0, 39), min_size=2, max_size=5), is_measured=st.booleans())
 def test_the_cuts_of_a_file_do_not_depend_on_those_before(real: Guard, starts: list[float], is_measured: bool) -> None:
-    """An MP3 is kept open from cut to cut, in whichever order they come. Its decoder rounds by where it came from: by
-    up to 5e-8, a five-hundredth of what 16 bits can tell apart.
+    """An MP3 is kept open from cut to cut, in whichever order they come. Its decoder rounds by how many frames it
+    decoded before, which a seek does not reset: by up to 5e-8, a five-hundredth of what 16 bits can tell apart.
     """
     data = MP3 if is_measured else MP3[MP3.index(MP3[:2], 4) :]
     stored = Stored(data)
@@ -277,6 +351,15 @@ def test_a_file_that_shrank_is_an_error_of_the_store(ranges: Guard) -> None:
     stored.size = 2000
     with pytest.raises(OSError, match="ended at byte 1000 of 2000"):
         ranges.decode(stored, Cut(0.0, 2000, 1))
+
+
+def test_a_file_that_is_read_over_and_over_is_given_up(own: Guard) -> None:
+    """Each range is small and soon there; together they would be the traffic of a corpus."""
+    stored = Stored(b"restless".ljust(2**22))
+    with pytest.raises(RecordingError, match="makes its decoder read it over and over"):
+        own.decode(stored)
+    assert sum(length for _, length in stored.asked) < 2 * (MOST_READS * stored.size + SPARE_READS)
+    assert len(own.decode(b"").audio) == 1
 
 
 def test_the_time_of_a_slow_store_is_not_the_decoders() -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from pipeline.read import audio as module
 from pipeline.read import libav
+from pipeline.read.reader import SHORT_S
 from pipeline.records import AudioArray, Cut
 from tests.read.test_audio import LIMITS, decode, decoded, encode, in_units, loudest_hertz, reason, tone, within
 
@@ -229,6 +230,56 @@ def test_damage_in_the_middle_is_not_passed_over() -> None:
         data = bytearray(made(kind, NOISE, 16_000))
         data[len(data) // 2 : len(data) // 2 + 3_000] = bytes(3_000)
         assert reason(bytes(data)) == "damaged audio", kind
+
+
+def links(*numbers: int, subtype: str = "OPUS", channels: int = 1) -> list[bytes]:
+    """Ogg streams of 5 s, each of other noise and with another number."""
+    shape = (48_000 * 5, channels)
+    return [encode(np.random.default_rng(n).normal(0, 0.1, shape), 48_000, "OGG", subtype) for n in numbers]
+
+
+@pytest.mark.parametrize("subtype", ["OPUS", "VORBIS"])
+def test_ogg_streams_one_behind_the_other_are_read_all(subtype: str) -> None:
+    """As radio is recorded; a library that stops at the end of the first does not say so."""
+    first, second = links(1, 2, subtype=subtype)
+    audio, declared_s = decoded(first + second)
+    assert (len(audio), declared_s) == (pytest.approx(160_000, abs=100), None)
+    np.testing.assert_allclose(audio[: 16_000 * 4], decode(first)[: 16_000 * 4], atol=1e-3)
+    for cut, seconds in ((Cut(4.0), 6.0), (Cut(4.0, 3.0), 3.0), (Cut(6.0), 4.0), (Cut(6.0, 2.0), 2.0)):
+        wanted = audio[int(cut.offset_s * 16_000) :][: int(seconds * 16_000)]
+        found = decode(first + second, cut)
+        assert len(found) == pytest.approx(seconds * 16_000, abs=100)
+        inside = slice(200, min(len(found), len(wanted)) - 200)
+        np.testing.assert_allclose(found[inside], wanted[inside], atol=1e-3)
+
+
+def test_ogg_streams_of_one_number_are_read_all_or_not_at_all() -> None:
+    """What tells them apart is in the middle of the file, where nobody looks who does not read it all."""
+    (opus,), (vorbis,) = links(1), links(1, subtype="VORBIS")
+    assert len(decode(opus + opus)) == 160_000
+    assert reason(opus + opus, Cut(4.0)) == "damaged audio"
+    assert len(decode(opus + opus, Cut(3.0, 1.0))) == 16_000
+    assert reason(vorbis + vorbis) == reason(vorbis + vorbis, Cut(4.0)) == "damaged audio"
+    assert len(decode(vorbis + vorbis, Cut(3.0, 1.0))) == 16_000
+
+
+@pytest.mark.parametrize("subtype", ["OPUS", "VORBIS"])
+def test_an_ogg_stream_behind_another_of_other_channels_is_not_passed_over(subtype: str) -> None:
+    (mono,), (stereo,) = links(1, subtype=subtype), links(2, subtype=subtype, channels=2)
+    assert reason(mono + stereo) == reason(mono + stereo, Cut(4.0)) == "damaged audio"
+    assert reason(stereo + mono) == "damaged audio"
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+@pytest.mark.parametrize("kind", [("matroska", "libmp3lame"), ("matroska", "aac"), *LOSSY])
+def test_a_whole_file_is_hardly_shorter_than_its_header_tells(kind: tuple[str, str], rate: int) -> None:
+    """Else it would be called truncated: encoders begin with silence, which some containers count and decoders cut."""
+    if "opus" in kind[1] or (kind[1] == "ac3" and rate < 32_000):
+        rate = 48_000
+    if kind[0] == "flv" and rate < 11_025:
+        rate = 11_025
+    audio, declared_s = decoded(made(kind, tone(rate, 2.345)[:, None], rate))
+    assert declared_s is None or declared_s - len(audio) / 16_000 < SHORT_S
 
 
 @pytest.mark.parametrize(

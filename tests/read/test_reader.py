@@ -193,7 +193,7 @@ def test_a_shard_that_was_replaced_after_it_was_listed_fails_what_is_gone(tmp_pa
     shard(path, [{"bytes": clip(0)}])
     assert now() == [0, "read: row missing from its shard", "read: row missing from its shard"]
     pq.write_table(pa.table({"n": [1, 2, 3]}), path)
-    assert now() == ["read: shard not readable"] * 3
+    assert now() == ["read: no column with audio"] * 3
     path.write_bytes(b"no Parquet any more")
     assert now() == ["read: shard not readable"] * 3
     path.unlink()
@@ -228,8 +228,13 @@ def cut_off(data: bytes, share: float) -> bytes:
     [
         (tone(10), None, WHOLE, False),  # the header holds
         (cut_off(tone(10), 0.5), None, WHOLE, True),
-        (tone(10), 10.19, WHOLE, False),  # rounded somewhere
-        (tone(10), 10.21, WHOLE, True),
+        (tone(10), 10.25, WHOLE, False),  # rounded somewhere
+        (tone(10), 10.26, WHOLE, True),
+        (tone(200), 200.9, WHOLE, False),  # but not by minutes of an hour
+        (tone(200), 201.1, WHOLE, True),
+        (cut_off(tone(200), 0.999), None, WHOLE, True),  # a header rounds nothing, nor does a segment
+        (cut_off(tone(200), 0.9995), None, WHOLE, False),
+        (tone(200), None, Cut(10.0, 190.3), True),
         (tone(10), 9.0, WHOLE, False),  # longer than declared
         (cut_off(tone(10), 0.5), 5.0, WHOLE, True),  # the header says more than the manifest
         (tone(10), 3.0, Cut(2.0, 3.0), False),

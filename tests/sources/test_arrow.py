@@ -110,10 +110,10 @@ def test_a_column_called_split_is_kept(tmp_path: Path) -> None:
 
 def test_only_folders_that_datasets_wrote_are_recognised(tmp_path: Path) -> None:
     dataset(2).save_to_disk(tmp_path / "d")
-    assert recognised(inputs.find(str(tmp_path / "d")))
-    assert not recognised(inputs.find(str(tmp_path / "d" / "state.json")))
+    assert recognised(inputs.find(str(tmp_path / "d")), CONFIG)
+    assert not recognised(inputs.find(str(tmp_path / "d" / "state.json")), CONFIG)
     listing.write(tmp_path, {"e/a.arrow": "", "e/states.json": ""})
-    assert not recognised(inputs.find(str(tmp_path / "e")))
+    assert not recognised(inputs.find(str(tmp_path / "e")), CONFIG)
 
 
 def remote(store: type[Counting], folder: Path) -> Found:
@@ -260,3 +260,12 @@ def test_a_changed_dataset_is_seen(tmp_path: Path) -> None:
     dataset(21).save_to_disk(tmp_path / "d")
     assert {entry.version for entry in before}.isdisjoint(entry.version for entry in entries(tmp_path / "d"))
     assert json.loads((tmp_path / "d" / "state.json").read_text())["_data_files"]
+
+
+def test_a_state_of_something_else_makes_no_dataset(tmp_path: Path) -> None:
+    """Trainers and downloads write a `state.json`, too."""
+    dataset(3).save_to_disk(tmp_path / "d")
+    (tmp_path / "d" / "run").mkdir()
+    (tmp_path / "d" / "run" / "state.json").write_text('{"epoch": 3}')
+    assert len(entries(tmp_path / "d")) == 3
+    assert not recognised(inputs.find(str(tmp_path / "d" / "run")), CONFIG)

@@ -7,7 +7,7 @@ import soundfile
 
 from pipeline.sources import found as inputs
 from pipeline.sources.common_voice import CommonVoice, recognised
-from tests.sources.listing import entries, refusal, walked, write
+from tests.sources.listing import CONFIG, entries, refusal, walked, write
 
 HEADER = "client_id\tpath\tsentence\tup_votes\tage\n"
 
@@ -31,7 +31,7 @@ def test_of_a_corpus_one_table_is_named(tmp_path: Path) -> None:
     write(
         tmp_path, {"train.tsv": HEADER + row, "reported.tsv": "sentence\treason\n", "clips/a.mp3": "", "de/t.tsv": "x"}
     )
-    assert recognised(inputs.find(str(tmp_path)))
+    assert recognised(inputs.find(str(tmp_path)), CONFIG)
     assert [entry.id for entry in entries(CommonVoice, tmp_path)] == ["a.mp3"]
     write(tmp_path, {"test.tsv": HEADER + row})
     assert refusal(CommonVoice, tmp_path) == f"{tmp_path}: several Common Voice tables; name one of test.tsv, train.tsv"
@@ -40,7 +40,7 @@ def test_of_a_corpus_one_table_is_named(tmp_path: Path) -> None:
 def test_other_tables_are_not_taken_for_it(tmp_path: Path) -> None:
     write(tmp_path, {"t.tsv": "path\tsentence\na.mp3\tX\n", "u.csv": HEADER.replace("\t", ","), "v.tsv": b"\xff\xfe"})
     for name in ("t.tsv", "u.csv", "v.tsv", ""):
-        assert not recognised(inputs.find(str(tmp_path / name)))
+        assert not recognised(inputs.find(str(tmp_path / name)), CONFIG)
         assert "no Common Voice table (a .tsv with client_id, path, sentence)" in refusal(CommonVoice, tmp_path / name)
 
 

@@ -35,13 +35,14 @@ def table(root: Path, content: str | bytes, name: str = "t.csv") -> Path:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_each_dialect_gives_the_same_rows(tmp_path: Path, delimiter: str, newline: str) -> None:
     rows = [["url", "text", "speaker", "duration"], ["https://h/a.mp3?x=1", "HELLO, WORLD; OK", "s", "2.5"]]
-    rows.append(["sub/b.wav", 'SHE SAID "NO"\nAND LEFT', "", ""])
+    left = 'SHE SAID "NO"' + (" " if delimiter == "\t" else "\n") + "AND LEFT"  # with tabs, no row spans lines
+    rows.append(["sub/b.wav", left, "", ""])
     sink = io.StringIO()
     csv.writer(sink, delimiter=delimiter, lineterminator=newline).writerows(rows)
     source, found = walked(Delimited, table(tmp_path, sink.getvalue()))
     assert found == [
         Entry("https://h/a.mp3", "https://h/a.mp3?x=1", duration_s=2.5, reference="HELLO, WORLD; OK", columns=S),
-        Entry("sub/b.wav", f"{tmp_path}/sub/b.wav", reference='SHE SAID "NO"\nAND LEFT', columns={"speaker": None}),
+        Entry("sub/b.wav", f"{tmp_path}/sub/b.wav", reference=left, columns={"speaker": None}),
     ]
     assert source.schema.names == ["speaker"]
 
@@ -57,7 +58,11 @@ def test_what_the_csv_module_writes_comes_back(tmp_path_factory, cells, delimite
     writer = csv.writer(sink, delimiter=delimiter, quoting=quoting)
     writer.writerow(["path", "text", "note"])
     writer.writerows(("a.wav", *row) for row in cells)
-    found = entries(table(tmp_path_factory.mktemp("csv"), sink.getvalue()))
+    path = table(tmp_path_factory.mktemp("csv"), sink.getvalue())
+    if delimiter == "\t" and any("\n" in cell for row in cells for cell in row):
+        assert "a quote sign opens a field of" in refusal(path)
+        return
+    found = entries(path)
     assert [(entry.reference or "", entry.columns["note"] or "") for entry in found] == cells
 
 
@@ -97,6 +102,7 @@ def test_segments_and_channels_are_numbers_in_text(tmp_path: Path) -> None:
     [
         (b"path,text\na.wav,X\nb.wav,Y,Z\n", 3, "3 fields, where the columns are path, text"),
         (b"path,text\na.wav\n", 2, "1 fields, where"),
+        (b'text,path\n"A\nB"\n', 2, "1 fields, where"),
         (b'path,text\na.wav,"X\nY"\nb.wav,"open\nc.wav,Z\n', 4, "not CSV (unexpected end of data)"),
         (b'path\ttext\na.wav\t"Yes" he said\n', 2, "not CSV ('\t' expected after '\"'); a TSV without quotes"),
         (b"path,text,text\n", 1, "two columns are called text"),
@@ -110,6 +116,57 @@ def test_segments_and_channels_are_numbers_in_text(tmp_path: Path) -> None:
 def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, content: bytes, line: int, reason: str) -> None:
     path = table(tmp_path, content)
     assert refusal(path).startswith(f"{path} line {line}: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('path\ttext\nz.wav\tZ\na\t"Come in,\nb\tsaid she,\nc\tand sit down."\n', 3),
+        ('path\ttext\na\t"Come in,\nor not."\n', 2),
+        ('path,text\na.wav,"Come in\nb.wav,said she\nc.wav,and sit down."\n', 2),
+        ('path,text\na.wav,"Come in\nb.FLAC,and sit down."\n', 2),
+        ('text;path;n\n"Come in;a;1\nsit down";b;2\nx;c;3\n', 2),
+        ('a.wav,"Come in\nb.wav,and sit down."\n', 1),
+    ],
+)
+def test_quotes_that_are_part_of_the_text_swallow_no_rows(tmp_path: Path, content: str, line: int) -> None:
+    """Or the rows that they take would be lost, and their texts another's reference."""
+    path = table(tmp_path, content)
+    message = refusal(path)
+    assert message.startswith(f"{path} line {line}: ")
+    assert "quote" in message
+
+
+def test_a_text_of_several_lines_may_have_as_many_commas_as_a_row(tmp_path: Path) -> None:
+    content = 'path,text,n\na.wav,"Well, come in\nand, well, sit down\nnow, or, never.",1\nb.wav,X,2\n'
+    first, second = entries(table(tmp_path, content))
+    assert first.reference == "Well, come in\nand, well, sit down\nnow, or, never."
+    assert second.id == "b.wav"
+
+
+def test_a_start_and_an_end_make_a_segment(tmp_path: Path) -> None:
+    """As a whole file, each row would be compared with the text of a part of it."""
+    rows = "path,start,End,text\na.wav,1.5,3.7,X\na.wav,3.7,4,Y\nb.wav,,,Z\nc.wav,2,1,W\nd.wav,1,x,V\ne.wav,,2,U\n"
+    source, found = walked(Delimited, table(tmp_path, rows))
+    assert [entry.cut for entry in found[:3]] == [Cut(1.5, 2.2), Cut(3.7, 0.3), Cut()]
+    assert [entry.duration_s for entry in found[:3]] == [2.2, 0.3, None]
+    assert [entry.id for entry in found[:3]] == ["a.wav:1.5-3.7", "a.wav:3.7-4", "b.wav"]
+    assert reasons(found[3:]) == [
+        "segment without a valid duration",
+        "segment without a valid end",
+        "segment without a valid start",
+    ]
+    assert source.schema.names == []
+
+
+def test_a_start_and_an_end_that_are_no_numbers_or_beside_an_offset_are_columns(tmp_path: Path) -> None:
+    source, [first] = walked(Delimited, table(tmp_path, "path,start,end\na.wav,00:01:02,00:01:05\n"))
+    assert (first.cut, first.columns) == (Cut(), {"start": "00:01:02", "end": "00:01:05"})
+    source, [first] = walked(Delimited, table(tmp_path, "path,start,end,offset,duration\na.wav,1,2,3,4\n"))
+    assert (first.cut, first.columns) == (Cut(3.0, 4.0), {"start": "1", "end": "2"})
+    assert source.schema.names == ["start", "end"]
+    source, [first] = walked(Delimited, table(tmp_path, "path,start\na.wav,1\n"))
+    assert (first.cut, first.columns) == (Cut(), {"start": "1"})
 
 
 def test_a_quote_that_is_not_closed_does_not_swallow_the_rest_of_a_large_table(tmp_path: Path) -> None:
@@ -138,8 +195,8 @@ def test_columns_that_are_asked_for_must_be_there(tmp_path: Path) -> None:
 
 def test_tables_are_recognised_by_their_own_names(tmp_path: Path) -> None:
     write(tmp_path, {"t.csv": "", "a.wav": ""})
-    assert recognised(inputs.find(str(tmp_path / "t.csv")))
-    assert not recognised(inputs.find(str(tmp_path)))
+    assert recognised(inputs.find(str(tmp_path / "t.csv")), listing.CONFIG)
+    assert not recognised(inputs.find(str(tmp_path)), listing.CONFIG)
     assert refusal(write(tmp_path / "none", {"a.wav": ""})).startswith(f"{tmp_path}/none: no table there (.csv")
 
 

@@ -1,5 +1,6 @@
 """What lies at a URL: all of it, in one order, the same as fsspec lists it, and small in memory."""
 
+import collections
 import functools
 import http.server
 import os
@@ -61,17 +62,18 @@ def touch(root: Path, *names: str, content: bytes = b"not read here") -> None:
         (root / name).write_bytes(content)
 
 
-def visible(listed: Any) -> list[str]:
-    return sorted(path for path in listed if not os.path.basename(path).startswith((".", "_")))
+def visible(listed: Any, root: str) -> list[str]:
+    below = [(path, path.removeprefix(f"{root}/").split("/")) for path in listed]
+    return sorted(path for path, parts in below if not any(part.startswith(".") for part in parts))
 
 
 @pytest.fixture
-def memory() -> Iterator[Any]:
+def memory() -> Any:
     """Emptied first: it is one for the whole process, and other tests leave files in it."""
     files = fsspec.filesystem("memory")
     for name in files.ls("/", detail=False):
         files.rm(name, recursive=True)
-    yield files
+    return files
 
 
 # Folders
@@ -89,10 +91,10 @@ def test_folders_and_globs_are_what_fsspec_lists(tree: set[str], pattern: str) -
                 Path(f"{root}/{name}").write_bytes(name.encode())
         files = fsspec.filesystem("file")
         listed = find(root).listed
-        assert [file.path for file in listed] == visible(files.find(root))
+        assert [file.path for file in listed] == visible(files.find(root), root)
         assert all(file.size == os.path.getsize(file.path) for file in listed)
         assert all(file.version == store.version_of(files.info(file.path)) for file in listed)
-        matching = visible(path for path in files.glob(f"{root}/{pattern}") if os.path.isfile(path))
+        matching = visible((path for path in files.glob(f"{root}/{pattern}") if os.path.isfile(path)), root)
         if matching:
             assert paths(f"{root}/{pattern}") == matching
         else:
@@ -122,7 +124,6 @@ def test_a_link_is_a_file_and_a_broken_one_is_not_lost(tmp_path: Path) -> None:
     touch(tmp_path, "elsewhere/1.wav", "in/2.wav")
     (tmp_path / "in" / "link.wav").symlink_to(tmp_path / "elsewhere" / "1.wav")
     (tmp_path / "in" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
-    (tmp_path / "in" / "loop").symlink_to(tmp_path)
     listed = {os.path.basename(file.path): file for file in find(str(tmp_path / "in")).listed}
     assert list(listed) == ["2.wav", "gone.wav", "link.wav"]
     assert listed["gone.wav"][1:] == (0, "")
@@ -132,6 +133,50 @@ def test_a_link_is_a_file_and_a_broken_one_is_not_lost(tmp_path: Path) -> None:
     )
     (tmp_path / "in-by-link").symlink_to(tmp_path / "in")
     assert len(find(str(tmp_path / "in-by-link")).listed) == 3
+
+
+def test_linked_folders_are_followed_and_never_round_in_circles(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/deep/1.wav", "in/a/2.wav")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "twice").symlink_to(tmp_path / "elsewhere" / "deep")
+    (tmp_path / "in" / "a" / "above").symlink_to(tmp_path / "in")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "elsewhere" / "deep" / "..")
+    (tmp_path / "in" / "self.wav").symlink_to(tmp_path / "in" / "self.wav")
+    assert relative(tmp_path / "in", tmp_path) == [
+        "in/a/2.wav",
+        "in/linked/deep/1.wav",
+        "in/self.wav",
+        "in/twice/1.wav",
+    ]
+    assert relative(tmp_path / "in" / "*" / "*.wav", tmp_path) == ["in/a/2.wav", "in/twice/1.wav"]
+
+
+def test_hidden_is_what_begins_with_a_dot_or_lies_below_that(tmp_path: Path) -> None:
+    """YouTube's ids begin with _, too, and versions of files lie in .git."""
+    touch(tmp_path, "_2Vs.wav", "x/_b.wav", "_x/c.wav", ".d.wav", ".git/e.wav", "x/.cache/deep/f.wav")
+    assert relative(tmp_path, tmp_path) == ["_2Vs.wav", "_x/c.wav", "x/_b.wav"]
+    assert relative(tmp_path / "**" / "*.wav", tmp_path) == ["_2Vs.wav", "_x/c.wav", "x/_b.wav"]
+    assert relative(tmp_path / ".git", tmp_path) == [".git/e.wav"]  # which was asked for
+    assert relative(tmp_path / "x" / ".cache" / "*" / "*", tmp_path) == ["x/.cache/deep/f.wav"]
+
+
+def test_a_query_is_no_part_of_a_name() -> None:
+    """What is signed would be taken for audio of no known kind."""
+    names = ["https://h/m.jsonl?sig=a/b.wav", "https://h/x/metadata.csv?e=1", "https://h/Ä.WAV?", "https://h/y.wav"]
+    listed = Files.of(File(name, 0, "") for name in names)
+    assert [file.path for file in listed.ending(".jsonl")] == names[:1]
+    assert [file.path for file in listed.named("metadata.csv")] == names[1:2]
+    assert [file.path for file in listed.ending(".wav")] == [names[3], names[2]]
+    assert listed.endings() == {".jsonl": 1, ".csv": 1, ".wav": 2}
+    local = Files.of([File("/in/why?.wav", 0, ""), File("/in/x.wav?sig", 0, "")])
+    assert [file.path for file in local.ending(".wav")] == ["/in/why?.wav"]
+
+
+@given(st.lists(st.text("aB.é\n/", max_size=6).map("/x".__add__)))
+def test_endings_are_counted_as_the_standard_library_splits_them(names: list[str]) -> None:
+    names = [name.replace("/.", "/x.") for name in names]  # others are hidden
+    expected = collections.Counter(os.path.splitext(name)[1].lower() for name in names)
+    assert Files.of(File(name, 0, "") for name in names).endings() == expected
 
 
 def test_what_lies_below_a_folder_that_is_left_out_is_not_listed(tmp_path: Path) -> None:
@@ -216,7 +261,7 @@ def test_files_are_found_by_ending_and_by_name(names: list[str]) -> None:
 
 
 def test_files_in_a_store_keep_their_protocol(memory: Any) -> None:
-    memory.pipe({"/corpus/a/1.flac": b"1", "/corpus/2.wav": b"22", "/corpus/_hidden.wav": b""})
+    memory.pipe({"/corpus/a/1.flac": b"1", "/corpus/2.wav": b"22", "/corpus/.git/hidden.wav": b""})
     found = find("memory://corpus")
     assert [(found.relative(file), found.url_of(file), file.size) for file in found.listed] == [
         ("2.wav", "memory:///corpus/2.wav", 2),
@@ -299,19 +344,28 @@ def test_a_glob_asks_only_for_what_begins_like_it(pages: Any) -> None:
 
 def test_a_real_bucket_is_listed_as_s3fs_does(s3: Any) -> None:
     files = store.filesystem("s3")
-    keys = ["a/1.flac", "a/2 b.flac", "a/é+%20.flac", "a-b.flac", "a.flac", "b/deep/er/3.wav", "b/_hidden.wav"]
+    keys = [
+        "a/1.flac",
+        "a/2 b.flac",
+        "a/é+%20.flac",
+        "a-b.flac",
+        "a.flac",
+        "b/deep/er/3.wav",
+        "b/.hidden.wav",
+        "b/_4.wav",
+    ]
     keys += [f"many/{number:04d}.flac" for number in range(1100)]
     files.pipe({f"{s3.name}/{key}": key.encode() for key in keys})
     found = find(s3.url)
-    expected = visible(key for key in files.find(s3.name))
+    expected = visible((key for key in files.find(s3.name)), s3.name)
     assert [file.path for file in found.listed] == expected
     assert len(expected) == len(keys) - 1
     for file in list(found.listed)[:6]:  # what is checked when it is read
         assert file.version == store.version_of(files.info(file.path))
         assert find(found.url_of(file)).listed[0] == file
-    assert relative(f"{s3.url}/a", s3.name) == visible(key for key in keys if key.startswith("a/"))
+    assert relative(f"{s3.url}/a", s3.name) == visible((key for key in keys if key.startswith("a/")), "")
     for pattern in ("*.flac", "a/*", "**/*.wav", "many/00[1-3]*.flac", "*/*/*/*.wav"):
-        assert paths(f"{s3.url}/{pattern}") == visible(files.glob(f"{s3.name}/{pattern}"))
+        assert paths(f"{s3.url}/{pattern}") == visible(files.glob(f"{s3.name}/{pattern}"), s3.name)
     assert refusal(f"{s3.url}/gone") == f"{s3.url}/gone: no such file, folder or bucket"
 
 

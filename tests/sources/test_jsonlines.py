@@ -25,7 +25,7 @@ from pipeline.sources.columns import fitted
 from pipeline.sources.entries import Entry
 from pipeline.sources.found import File, Files
 from pipeline.sources.jsonlines import JsonLines, recognised
-from pipeline.store import version_of
+from pipeline.store import locate, version_of
 from tests.sources import listing
 from tests.sources.listing import json_lines, reasons, walked, write
 
@@ -301,12 +301,12 @@ def test_several_manifests_of_a_glob_share_their_columns(tmp_path: Path) -> None
         (f"{tmp_path}/b/1.wav", "HELLO"),
     ]
     assert source.schema.names == ["speaker", "age"]
-    assert recognised(inputs.find(str(tmp_path / "*" / "m.jsonl")))
+    assert recognised(inputs.find(str(tmp_path / "*" / "m.jsonl")), listing.CONFIG)
 
 
 def test_what_is_no_manifest_is_neither_recognised_nor_accepted(tmp_path: Path) -> None:
     write(tmp_path, {"a.wav": "", "notes.txt": ""})
-    assert not recognised(inputs.find(str(tmp_path)))
+    assert not recognised(inputs.find(str(tmp_path)), listing.CONFIG)
     assert refusal(tmp_path).startswith(f"{tmp_path}: no JSON manifest there (.jsonl")
 
 
@@ -316,6 +316,7 @@ def test_a_manifest_is_never_held_as_a_whole(tmp_path: Path) -> None:
     write(tmp_path, {"m.jsonl": json_lines(*rows), "m.json": json.dumps(rows)})
     size = (tmp_path / "m.jsonl").stat().st_size
     del rows
+    locate("s3://bucket")  # which imports what takes 9 MB
     for name in ("m.jsonl", "m.json"):
         source = JsonLines(inputs.find(str(tmp_path / name)), ReadConfig())
         tracemalloc.start()

@@ -5,11 +5,12 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from pipeline.config import ReadConfig
 from pipeline.records import WHOLE, Cut
 from pipeline.sources import found as inputs
-from pipeline.sources.kaldi import ARCHIVE, COMMAND, Kaldi, recognised
+from pipeline.sources.kaldi import ARCHIVE, COMMAND, STREAM, Kaldi, recognised
 from pipeline.sources.lhotse import Lhotse
-from tests.sources.listing import entries, reasons, refusal, walked, write
+from tests.sources.listing import CONFIG, entries, reasons, refusal, walked, write
 
 DIRECTORY: dict[str, str | bytes] = {
     "wav.scp": "r1 r 1.wav\nr2 /abs/r2.flac\nr3\ts3://b/r3.wav  \nr4 r4.wav\n",
@@ -140,13 +141,13 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, files: dict[str, st
 
 def test_one_directory_is_an_input(tmp_path: Path) -> None:
     write(tmp_path, {"train/wav.scp": "a a.wav\n", "a.wav": ""})
-    assert not recognised(inputs.find(str(tmp_path)))  # audio, among which one lies
+    assert not recognised(inputs.find(str(tmp_path)), CONFIG)  # audio, among which one lies
     assert [entry.id for entry in entries(Kaldi, tmp_path)] == ["a"]
     write(tmp_path, {"dev/wav.scp": "a a.wav\n"})
     assert f"(several: name one of {tmp_path}/dev/wav.scp, {tmp_path}/train/wav.scp)" in refusal(Kaldi, tmp_path)
     assert "(none is there)" in refusal(Kaldi, tmp_path / "a.wav")
-    assert recognised(inputs.find(str(tmp_path / "dev")))
-    assert recognised(inputs.find(str(tmp_path / "dev" / "wav.scp")))
+    assert recognised(inputs.find(str(tmp_path / "dev")), CONFIG)
+    assert recognised(inputs.find(str(tmp_path / "dev" / "wav.scp")), CONFIG)
 
 
 @pytest.mark.parametrize("name", ["mini_librispeech", "mini_librispeech2"])
@@ -175,3 +176,18 @@ def test_real_directories_say_what_lhotse_made_of_them(tmp_path: Path, shared_da
     assert said(ours) == said(theirs)
     lengths = {e.id: e.cut.length_s for e in theirs}
     assert {e.id: e.cut.length_s for e in ours} == pytest.approx(lengths, abs=0.0201)  # its frames are whole
+
+
+def test_columns_that_are_asked_for_are_used_or_refused(tmp_path: Path) -> None:
+    """A typo must not score a night against the wrong reference."""
+    root = write(tmp_path, {"wav.scp": "a a.wav\nb b.wav\n", "text": "a A\n", "utt2norm": "a N\n", "utt2name": "b B\n"})
+    found = entries(Kaldi, root, ReadConfig(id_column="name", reference_column="norm"))
+    assert [(e.id, e.reference, e.columns) for e in found] == [("a", "N", {}), ("B", None, {})]
+    assert [e.reference for e in entries(Kaldi, root, ReadConfig(reference_column="text"))] == ["A", None]
+    for option in ("id_column", "reference_column"):
+        assert f"no column typo (read.{option})" in refusal(Kaldi, root, ReadConfig(**{option: "typo"}))
+
+
+def test_standard_input_is_no_file(tmp_path: Path) -> None:
+    found = entries(Kaldi, write(tmp_path, {"wav.scp": "a -\nb b.wav\n"}))
+    assert reasons(found) == [STREAM, None]

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config import ReadConfig
 from pipeline.records import WHOLE, Cut
 from pipeline.sources import found as inputs
 from pipeline.sources.cuts import COMMAND, Recorded, of_cut, of_recording, of_supervision
 from pipeline.sources.lhotse import Lhotse, recognised
-from tests.sources.listing import entries, entries_or_refusal, json_lines, reasons, refusal, walked, write
+from tests.sources.listing import CONFIG, entries, entries_or_refusal, json_lines, reasons, refusal, walked, write
 
 
 def recording(name: str, *sources: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -215,9 +216,9 @@ def test_what_is_recognised_is_what_the_first_record_says(tmp_path: Path) -> Non
             "broken_cuts.jsonl": b"\xff",
         },
     )
-    assert recognised(inputs.find(str(tmp_path / "mine.jsonl")))
+    assert recognised(inputs.find(str(tmp_path / "mine.jsonl")), CONFIG)
     for name in ("field_recordings.jsonl", "features.jsonl", "broken_cuts.jsonl", ""):
-        assert not recognised(inputs.find(str(tmp_path / name)))
+        assert not recognised(inputs.find(str(tmp_path / name)), CONFIG)
         assert refusal(Lhotse, tmp_path / name).startswith(
             f"{tmp_path / name}: no Lhotse manifest of recordings, supervisions or cuts"
         )
@@ -269,3 +270,24 @@ def test_whatever_manifests_say_they_are_rows_or_a_refusal_by_name(tmp_path_fact
     write(root, {"recordings.jsonl": json_lines(of_recordings), "supervisions.jsonl": json_lines(spoken)})
     found = entries_or_refusal(Lhotse, root)
     assert found.startswith(str(root)) if isinstance(found, str) else all(entry.id for entry in found)
+
+
+def test_columns_that_are_asked_for_are_used_or_refused(tmp_path: Path) -> None:
+    """A typo must not score a night against the wrong reference."""
+    said = supervision("s", "r", text="RAW", custom={"normalized": "NORM"})
+    root = write(tmp_path, {"recordings.jsonl": json_lines(recording("r")), "supervisions.jsonl": json_lines(said)})
+    [found] = entries(Lhotse, root, ReadConfig(id_column="recording_id", reference_column="normalized"))
+    assert (found.id, found.reference, found.columns) == ("r", "NORM", {})
+    [found] = entries(Lhotse, root, ReadConfig(id_column="id", reference_column="text"))
+    assert (found.id, found.reference) == ("s", "RAW")
+    for option in ("id_column", "reference_column"):
+        assert f"no column typo (read.{option})" in refusal(Lhotse, root, ReadConfig(**{option: "typo"}))
+
+
+def test_cuts_are_recognised_though_the_first_is_a_mixed_one(tmp_path: Path) -> None:
+    """It has no start. As a plain table they would be refused for want of a path."""
+    mixed = {"id": "m", "type": "MixedCut", "tracks": [{"offset": 0, "cut": cut("c", 0, 1)}]}
+    lines = json_lines(mixed, cut("c", 0, 1, recording=recording("r")))
+    path = write(tmp_path, {"cuts.jsonl": lines}) / "cuts.jsonl"
+    assert recognised(inputs.find(str(path)), CONFIG)
+    assert reasons(entries(Lhotse, path)) == ["a cut that is made of others, or of no recording", None]

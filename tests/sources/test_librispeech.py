@@ -4,9 +4,10 @@ from pathlib import Path
 
 import fsspec
 
+from pipeline.config import ReadConfig
 from pipeline.sources import found as inputs
 from pipeline.sources.librispeech import LibriSpeech, recognised
-from tests.sources.listing import entries, reasons, refusal, walked, write
+from tests.sources.listing import CONFIG, entries, reasons, refusal, walked, write
 
 CORPUS: dict[str, str | bytes] = {
     "dev-clean/84/121123/84-121123-0000.flac": "not read here",
@@ -95,5 +96,27 @@ def test_a_transcript_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 def test_what_is_not_laid_out_like_it_says_so(tmp_path: Path) -> None:
     write(tmp_path, {"a.flac": "", "x.trans.txt.bak": ""})
-    assert not recognised(inputs.find(str(tmp_path)))
+    assert not recognised(inputs.find(str(tmp_path)), CONFIG)
     assert refusal(LibriSpeech, tmp_path).startswith(f"{tmp_path}: not LibriSpeech (a folder with speaker/chapter/")
+
+
+def test_texts_that_name_no_audio_are_no_transcripts(tmp_path: Path) -> None:
+    """Their first words would become recordings that are missing."""
+    write(tmp_path, {"a.wav": "", "a.trans.txt": "hello world\nthe cat sat\n", "b/c.trans.txt": b"\xe9t\xe9"})
+    assert not recognised(inputs.find(str(tmp_path)), CONFIG)
+    write(tmp_path, {"x/1.flac": "", "x/x.trans.txt": "0 A\r\n1 HELLO\r\n"})
+    assert recognised(inputs.find(str(tmp_path)), CONFIG)
+
+
+def test_columns_that_are_asked_for_are_used_or_refused(tmp_path: Path) -> None:
+    write(tmp_path, CORPUS)
+    message = refusal(LibriSpeech, tmp_path, ReadConfig(reference_column="typo"))
+    assert message == (f"{tmp_path}: no column typo (read.reference_column); LibriSpeech has speaker, chapter, subset")
+    assert "(read.id_column)" in refusal(LibriSpeech, tmp_path, ReadConfig(id_column="utt"))
+    source, found = walked(LibriSpeech, tmp_path, ReadConfig(id_column="chapter", reference_column="subset"))
+    assert [(entry.id, entry.reference) for entry in found] == [
+        ("121123", "dev-clean"),
+        ("121123", "dev-clean"),
+        ("70968", "test-clean"),
+    ]
+    assert source.schema.names == ["speaker"]

@@ -3,6 +3,7 @@
 What NeMo's own script writes is laid down here by hand; NeMo itself is not at hand.
 """
 
+import gzip
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_one_manifest_for_all_tars(tmp_path: Path, is_one_file: bool, is_shuffle
     lines = corpus(tmp_path)
     manifest = write_lines(tmp_path / "tarred_audio_manifest.json", lines[::-1] if is_shuffled else lines)
     url = manifest if is_one_file else tmp_path
-    assert recognised(inputs.find(str(url)))
+    assert recognised(inputs.find(str(url)), CONFIG)
     found = entries(url)
     assert [entry.id for entry in found] == [f"audio_{s}/{s}-{n}" for s in range(3) for n in range(2)]
     assert [read(entry) for entry in found] == [bytes([s, n]) * 9 for s in range(3) for n in range(2)]
@@ -70,7 +71,7 @@ def test_one_manifest_for_each_tar_as_nemo_writes_them_beside_the_one_for_all(tm
     for shard in range(3):
         of_shard = [{**one, "lang": "de"} for one in lines if one["shard_id"] == shard]
         write_lines(tmp_path / "sharded_manifests" / f"manifest_{shard}.json", of_shard)
-    assert recognised(inputs.find(str(tmp_path)))
+    assert recognised(inputs.find(str(tmp_path)), CONFIG)
     assert [entry.columns for entry in entries(tmp_path)] == [{"lang": "de"}] * 6
     write_lines(tmp_path / "tarred_audio_manifest.json", lines)
     assert [entry.columns for entry in entries(tmp_path)] == [{}] * 6
@@ -79,7 +80,7 @@ def test_one_manifest_for_each_tar_as_nemo_writes_them_beside_the_one_for_all(tm
 def test_one_manifest_of_many_by_its_name_is_its_shard_alone(tmp_path: Path) -> None:
     lines = corpus(tmp_path)
     manifest = write_lines(tmp_path / "sharded_manifests" / "manifest_1.json", lines[2:4])
-    assert recognised(inputs.find(str(manifest)))
+    assert recognised(inputs.find(str(manifest)), CONFIG)
     assert [entry.id for entry in entries(manifest)] == ["audio_1/1-0", "audio_1/1-1"]
 
 
@@ -194,8 +195,8 @@ def test_without_tars_it_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", ['{"audio_filepath": "a.wav"}', "[]", "", "{"])
 def test_a_plain_manifest_is_not_taken_for_one(tmp_path: Path, first: str) -> None:
-    assert not recognised(inputs.find(str(write_lines(tmp_path / "manifest_0.json", [first]))))
-    assert not recognised(inputs.find(str(tmp_path)))
+    assert not recognised(inputs.find(str(write_lines(tmp_path / "manifest_0.json", [first]))), CONFIG)
+    assert not recognised(inputs.find(str(tmp_path)), CONFIG)
 
 
 def test_in_a_store(tmp_path: Path) -> None:
@@ -211,3 +212,81 @@ def test_in_a_store(tmp_path: Path) -> None:
         assert all(entry.span is not None and f"audio_{entry.span.member[:-4]}.tar" in entry.uri for entry in found)
     finally:
         memory.rm("/nemo", recursive=True)
+
+
+def test_members_are_found_as_nemo_finds_them(tmp_path: Path) -> None:
+    """By the base name without extension, where it is one member's alone; the same path spelt otherwise goes before."""
+    names = ["dir/a.wav", "./b.wav", "x/c.wav", "y/c.wav", "./z/c.wav", "d.flac"]
+    write_tar(tmp_path / "audio_0.tar", *((name, name.encode()) for name in names))
+    wanted = {"a.wav": "dir/a.wav", "b.wav": "./b.wav", "z/c.wav": "./z/c.wav", "e/d.wav": "d.flac", "c.wav": None}
+    write_lines(tmp_path / "tarred_audio_manifest.json", [line(name, 0) for name in wanted])
+    found = {entry.reference: entry for entry in entries(tmp_path)}
+    for name, member in wanted.items():
+        entry = found[f"of {name}"]
+        assert (entry.span.member if entry.span else None) == member
+        assert member is None or read(entry) == member.encode()
+    error = found["of c.wav"].error
+    assert error is not None and error.reason == "missing from its shard"
+
+
+def test_of_two_members_with_one_name_neither_is_lost(tmp_path: Path) -> None:
+    write_tar(tmp_path / "audio_0.tar", ("a.wav", b"old"), ("a.wav", b"new"))
+    write_lines(tmp_path / "tarred_audio_manifest.json", [line("a.wav", 0)])
+    a, left = entries(tmp_path)
+    assert read(a) == b"new"
+    assert left.error is not None and left.error.detail == "1 members, namely audio_0: a.wav"
+
+
+@pytest.mark.parametrize("name", ["tarred_audio_manifest.json.gz", "m.json.gz"])
+@pytest.mark.parametrize("is_shuffled", [False, True])
+def test_a_gzipped_manifest_for_all_tars(tmp_path: Path, name: str, is_shuffled: bool) -> None:
+    """Not recognised, its tars would be WebDataset shards without references."""
+    lines = corpus(tmp_path)
+    plain = write_lines(tmp_path / "plain", lines[::-1] if is_shuffled else lines)
+    (tmp_path / name).write_bytes(gzip.compress(plain.read_bytes()))
+    url = tmp_path / name if name.startswith("m.") else tmp_path
+    assert recognised(inputs.find(str(url)), CONFIG)
+    found = entries(url)
+    assert [entry.reference for entry in found] == [f"of {s}-{n}.wav" for s in range(3) for n in range(2)]
+    assert [read(entry) for entry in found] == [bytes([s, n]) * 9 for s in range(3) for n in range(2)]
+
+
+def test_a_line_without_end_is_refused_before_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.sources.textfile.MAX_LINE_BYTES", 1000)
+    lines = [*corpus(tmp_path), line("0-0.wav", 0, text="x" * 1000)]
+    write_lines(tmp_path / "tarred_audio_manifest.json", lines)
+    with pytest.raises(UsageError, match=r"tarred_audio_manifest.json line 7: longer than 1,000 bytes"):
+        entries(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tarred_audio_manifest.json", "sharded_manifests/manifest_0.json"])
+def test_a_line_without_a_path_is_named(tmp_path: Path, name: str) -> None:
+    write_lines(tmp_path / name, [*corpus(tmp_path, 1), {"shard_id": 0, "text": "x"}])
+    with pytest.raises(UsageError, match=rf"{name} line 3: None is not a path"):
+        entries(tmp_path)
+
+
+def test_a_manifest_of_something_else_beside_tars_is_not_taken_for_one(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", ("a.wav", b"1"))
+    write_lines(tmp_path / "manifest_2024.json", [{"created": "today"}])
+    assert not recognised(inputs.find(str(tmp_path)), CONFIG)
+
+
+def test_shards_that_say_how_many_they_are(tmp_path: Path) -> None:
+    lines = []
+    for shard in range(2):
+        write_tar(tmp_path / f"audio-0000{shard}-of-00002.tar", (f"{shard}.wav", b"x"))
+        lines.append(line(f"{shard}.wav", shard))
+    write_lines(tmp_path / "tarred_audio_manifest.json", lines)
+    assert [(entry.reference, entry.error) for entry in entries(tmp_path)] == [("of 0.wav", None), ("of 1.wav", None)]
+
+
+def test_a_store_that_fails_says_so_without_what_signs_its_urls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lines(tmp_path / "tarred_audio_manifest.json", corpus(tmp_path))
+    failure = OSError(5, "cannot read https://host/m.json?X-Amz-Signature=SECRET")
+    monkeypatch.setattr("pipeline.store.read_ranges", lambda files, paths, *rest: [failure] * len(paths))
+    with pytest.raises(UsageError, match=r"tarred_audio_manifest.json: storage error") as caught:
+        entries(tmp_path)
+    assert "SECRET" not in str(caught.value)

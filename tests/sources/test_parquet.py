@@ -25,7 +25,7 @@ from pipeline.sources import found as inputs
 from pipeline.sources.entries import Entry
 from pipeline.sources.found import File, Files, Found
 from pipeline.sources.parquet import ParquetFiles
-from pipeline.sources.rowshards import MAX_CUTS, MAX_PIECE_S
+from pipeline.sources.passes import MAX_CUTS, MAX_PIECE_S
 from pipeline.store import Folder
 from tests.read.counting import Counting, counting_store
 from tests.sources import listing
@@ -302,11 +302,11 @@ def test_of_a_store_only_what_is_not_audio_is_read_and_once(store: type[Counting
 
 def test_a_listing_may_end_early(store: type[Counting]) -> None:
     """Threads that wait for room in a queue would keep the process for ever."""
-    source = ParquetFiles(remote(store, {f"{n}.parquet": shard_of(30, 1, 10, n) for n in range(12)}), CONFIG)
+    source = ParquetFiles(remote(store, {f"{n}.parquet": shard_of(30, 1, 10, n) for n in range(30)}), CONFIG)
     pieces = source.pieces()
     assert next(iter(pieces)).entries[0].id == "0:0"
     pieces.close()  # type: ignore[attr-defined]
-    assert len({path for path, _, _ in store.asked}) < 12
+    assert len({path for path, _, _ in store.asked}) < 30
 
 
 def test_shards_in_a_store_keep_their_protocol() -> None:
@@ -385,14 +385,23 @@ def test_shards_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     table(tmp_path / "a.parquet", [{"audio": CLIP, "n": 1}])
     table(tmp_path / "b.parquet", [{"audio": CLIP, "n": "one"}])
     assert refusal(tmp_path).startswith(f"{tmp_path}/b.parquet: its columns do not fit those of the shards before it")
-    table(tmp_path / "b.parquet", [{"sound": CLIP["path"]}])
-    assert refusal(tmp_path) == f"{tmp_path}/b.parquet: no column with audio (columns: sound)"
+
+
+def test_a_shard_without_audio_among_others_is_one_failure(tmp_path: Path) -> None:
+    """As one that is damaged: a table of speakers beside the shards must not cost the night."""
+    table(tmp_path / "a.parquet", [{"audio": CLIP}])
+    table(tmp_path / "speakers.parquet", [{"speaker": "x", "minutes": 3}])
+    found = entries(tmp_path)
+    assert [entry.id for entry in found] == ["a:0", "speakers"]
+    assert reasons(found) == [None, "no column with audio"]
+    assert found[1].error is not None and found[1].error.detail == "columns: speaker, minutes"
 
 
 @pytest.mark.parametrize("rows", [[{"n": 1}], [{"audio": {"array": [0.0], "sampling_rate": 16_000}}]])
 def test_a_shard_without_audio_says_what_it_has(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     path = table(tmp_path / "a.parquet", rows)
-    assert refusal(path) == f"{path}: no column with audio (columns: {next(iter(rows[0]))})"
+    why = f"no column with audio: columns: {next(iter(rows[0]))}"
+    assert refusal(path) == f"{path}: none of its shards can be read ({why})"
 
 
 @pytest.mark.parametrize("option", ["id_column", "reference_column"])
@@ -405,3 +414,36 @@ def test_a_configured_column_comes_before_the_usual_ones(tmp_path: Path) -> None
     path = table(tmp_path / "a.parquet", [{"audio": CLIP, "id": "x", "text": "X", "n": 7, "said": "Y"}])
     [found] = entries(path, ReadConfig(id_column="n", reference_column="said"))
     assert (found.id, found.reference, found.columns) == ("7", "Y", {"id": "x", "text": "X"})
+
+
+def test_an_empty_id_is_none(tmp_path: Path) -> None:
+    """Rows named "" and "#2" cannot be told apart."""
+    rows = [{"audio": CLIP, "id": name} for name in ("", None, "x")]
+    assert [entry.id for entry in entries(table(tmp_path / "a.parquet", rows))] == ["a:0", "a:1", "x"]
+
+
+def test_paths_with_a_start_and_an_end_are_segments(tmp_path: Path) -> None:
+    """Else each row is the whole file with a segment's reference. Where they are no numbers they pass through."""
+    rows = [{"path": "a.wav", "start": 1.5, "end": 2.75}, {"path": "a.wav", "start": 2.75, "end": 2.0}]
+    source, found = listing.walked(ParquetFiles, table(tmp_path / "m.parquet", rows))
+    assert (found[0].cut, found[0].duration_s) == (Cut(1.5, 1.25), 1.25)
+    assert reasons(found) == [None, "segment without a valid duration"]
+    assert source.schema == pa.schema([])
+    [named] = entries(table(tmp_path / "n.parquet", [{"path": "a.wav", "start": "noon", "end": "one"}]))
+    assert (named.cut, named.columns) == (WHOLE, {"start": "noon", "end": "one"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "HTTPS://h/x.wav?X-Amz-Signature=SECRET",
+        "nosuch::https://h/x.wav?X-Amz-Signature=SECRET",
+        " https://h/x.wav?X-Amz-Signature=SECRET",
+        "nosuch://me:SECRET@h/x.wav",
+    ],
+)
+def test_what_signs_a_url_that_leads_nowhere_is_in_no_error(tmp_path: Path, url: str) -> None:
+    """Errors are rows, and rows are published."""
+    [entry] = entries(table(tmp_path / "a.parquet", [{"path": url}]))
+    assert entry.error is not None and entry.error.reason == "not a place to read from"
+    assert "SECRET" not in f"{entry}"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ from pipeline.errors import UsageError
 from pipeline.manifest import Manifest
 from pipeline.read.reader import Reader
 from pipeline.sources.entries import Entry
-from pipeline.sources.recognise import KINDS, open_source
+from pipeline.sources.recognise import KINDS, LAID_OUT, open_source, recognised
 from pipeline.sources.spool import Spool
 from pipeline.store import Folder
 from pipeline.unit import Unit
@@ -129,14 +130,144 @@ def test_laid_out_corpora_come_before_what_they_are_made_of(tmp_path: Path) -> N
     """Each of them holds audio, tars or tables, too, that would be read without references otherwise."""
     for kind in ("kaldi", "librispeech", "common-voice", "nemo-tarred", "shar", "lhotse"):
         corpus = corpora.write(kind, tmp_path / kind, corpora.clips(6))
-        touch(corpus, "extra/noise.wav", "notes.csv", "README.md")
+        touch(corpus, "notes.csv", "README.md")
         assert kind_of(corpus) == kind
+
+
+SPLIT = {"path": "x.wav"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "stray", "is_lost"),
+    [
+        *((kind, "loose/x.wav", True) for kind in ("shar", "nemo-tarred", "datasets")),
+        *(
+            (kind, "loose/x.tar", True)
+            for kind in ("shar", "librispeech", "datasets", "kaldi", "lhotse", "common-voice")
+        ),
+        *((kind, "x.parquet", True) for kind in corpora.KINDS if kind in LAID_OUT),
+        *((kind, "loose/x.jsonl", True) for kind in ("shar", "nemo-tarred", "librispeech", "datasets")),
+        *((kind, "loose/x.wav", False) for kind in ("kaldi", "lhotse", "common-voice", "librispeech")),
+        *((kind, "loose/sizes.csv", False) for kind in LAID_OUT),
+        *((kind, "x.md", False) for kind in LAID_OUT),
+    ],
+)
+def test_a_corpus_does_not_hide_what_lies_beside_it(tmp_path: Path, kind: str, stray: str, is_lost: bool) -> None:
+    """It says itself where its audio is: all else would be left out, and nobody told."""
+    corpus = corpora.write(kind, tmp_path / kind, corpora.clips(6))
+    touch(corpus, stray)
+    if stray.endswith(".jsonl"):
+        lines(corpus / stray, SPLIT)
+    if is_lost:
+        message = refusal(corpus)
+        assert message.startswith(f"{corpus} holds {KINDS[kind].words} and beside it 1 ")
+        assert f"({stray}): name one kind with a glob or its folder, or by --source {kind} or" in message
+    else:
+        assert kind_of(corpus) == kind
+    assert kind_of(corpus, kind) == kind
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "parquet"])
+def test_shards_do_not_hide_a_table_that_lists_audio(made: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    corpus = corpora.write(kind, tmp_path / kind, corpora.clips(6))
+    lines(corpus / "t.jsonl", SPLIT)
+    assert "and t.jsonl, which may list others" in refusal(corpus)
+    assert kind_of(corpus, kind) == kind
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        ("speakers.csv", "speaker,minutes\ns,3\n"),
+        ("metadata.csv", "LJ001-0001|Printing, in the only sense|printing\n"),
+        ("train.tsv", "/data/audio\na.wav\t16000\n"),
+        ("empty.csv", ""),
+        ("sizes.jsonl", '{"a": 1}\n'),
+    ],
+)
+def test_a_table_that_lists_no_audio_is_only_said(tmp_path: Path, table: tuple[str, str]) -> None:
+    touch(tmp_path, "audio/a.wav")
+    (tmp_path / table[0]).write_text(table[1])
+    assert kind_of(tmp_path) == "files"
+    ending = Path(table[0]).suffix
+    assert open_source(str(tmp_path), CONFIG).description == f"1 audio file, 1 other ({ending})"
+
+
+def test_other_files_beside_audio_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.WAV", "1.txt", "2.txt", "x/3.pdf", "x/4.doc", "x/5.eml", "LICENSE", ".hidden.txt")
+    made = open_source(str(tmp_path), CONFIG)
+    assert made.description == "2 audio files, 6 others (.txt, .doc, .eml, ...)"
+    assert open_source(str(tmp_path / "*.wav"), CONFIG).description == "1 audio file"
+
+
+def test_endings_of_audio_beside_others_are_not_overlooked(tmp_path: Path) -> None:
+    """What a decoder can read and no list here names would be left out."""
+    names = ["mp2", "aifc", "mpg", "mpeg", "wmv", "ogv", "m2ts", "spx", "wv", "gsm", "3g2", "wave"]
+    touch(tmp_path, "a.wav", *(f"b.{name}" for name in names))
+    assert open_source(str(tmp_path), CONFIG).description == f"{len(names) + 1} audio files"
+
+
+@pytest.mark.parametrize("name", ["list.txt", "x.stm", "other.scp", "a.pdf"])
+def test_text_that_is_given_by_name_is_no_audio(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, name)
+    message = refusal(tmp_path / name)
+    assert message.startswith(f"{tmp_path / name}: {Path(name).suffix} is no audio. ")
+    assert "--source csv" in message
+    assert ids(tmp_path / name, "files") == [name]
+
+
+def test_a_file_called_state_is_no_dataset(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    (tmp_path / "state.json").write_text('{"epoch": 3}')
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "state.json").write_text("[")
+    assert kind_of(tmp_path) == "files"
+
+
+def test_signed_tables_and_shards_are_what_their_names_say() -> None:
+    from pipeline.sources.found import File, Files, Found
+
+    memory = fsspec.filesystem("memory")  # nothing in it: the names are enough
+    for name, kind in {"m.jsonl": "jsonlines", "t.csv": "csv", "p.parquet": "parquet", "s.tar": "webdataset"}.items():
+        url = f"https://h/in/{name}?X-Amz-Signature=a/b.wav"
+        found = Found(f"https://h/in/{name}", memory, "https://h/in", Files.of([File(url, 9, "")]), True, print)
+        assert recognised(found, CONFIG) == kind
+
+
+def test_the_users_deadline_holds_while_an_input_is_recognised(tmp_path: Path, monkeypatch: Any) -> None:
+    seen: list[ReadConfig] = []
+
+    def reading(found: Any, path: str, config: ReadConfig) -> str:
+        seen.append(config)
+        return ""
+
+    for module in ("common_voice", "nemo"):
+        monkeypatch.setattr(f"pipeline.sources.{module}.first_line", reading)
+    mine = replace(CONFIG, storage_deadline_s=7.0)
+    for name in ("t.tsv", "m.json"):
+        touch(tmp_path, name)
+        open_source(str(tmp_path / name), mine)
+    assert seen == [mine, mine]
 
 
 def test_a_table_of_audio_in_folders_below_it_is_the_input(tmp_path: Path) -> None:
     touch(tmp_path, "audio/1.wav", "audio/2.wav", "LICENSE")
     lines(tmp_path / "train.jsonl", {"path": "audio/2.wav"})
     assert ids(tmp_path) == ["audio/2.wav"]
+
+
+def test_each_split_may_have_metadata_of_its_own(tmp_path: Path) -> None:
+    """As Hugging Face's AudioFolder is mostly laid out; and what no metadata names is counted."""
+    touch(tmp_path, "train/1.wav", "train/2.wav", "test/1.wav", "other.mp3")
+    for split in ("train", "test"):
+        (tmp_path / split / "metadata.csv").write_text(f"file_name,transcription\n./1.wav,{split}\n")
+    source = open_source(str(tmp_path), CONFIG)
+    found = [entry for piece in source.pieces() for entry in piece.entries]
+    assert [(entry.uri, entry.reference) for entry in found] == [
+        (f"{tmp_path}/test/./1.wav", "test"),
+        (f"{tmp_path}/train/./1.wav", "train"),
+    ]
+    assert source.description == "2 tables; audio files beside it that it does not list, left out: 2"
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
@@ -146,7 +277,9 @@ def test_metadata_beside_audio_lists_it(tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_text("file_name,transcription\n2.wav,HELLO\n")
     else:
         lines(tmp_path / name, {"file_name": "2.wav", "transcription": "HELLO"})
-    [entry] = [entry for piece in open_source(str(tmp_path), CONFIG).pieces() for entry in piece.entries]
+    source = open_source(str(tmp_path), CONFIG)
+    [entry] = [entry for piece in source.pieces() for entry in piece.entries]
+    assert source.description.endswith("; audio files beside it that it does not list, left out: 1")
     assert (entry.id, entry.uri, entry.reference) == ("2.wav", str(tmp_path / "2.wav"), "HELLO")
 
 
@@ -187,8 +320,8 @@ def test_shards_may_have_small_tables_beside_them(tmp_path: Path) -> None:
             "--source files",
         ),
         (
-            ["a.wav", "x/b.csv", "x/c.csv"],
-            "holds 1 audio file and 2 tables (x/b.csv, x/c.csv): give one of them by its own name, or say "
+            ["a.wav", "x/b.jsonl", "x/c.jsonl"],
+            "holds 1 audio file and 2 tables (x/b.jsonl, x/c.jsonl): give one of them by its own name, or say "
             "--source files",
         ),
         (

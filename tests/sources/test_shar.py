@@ -16,6 +16,7 @@ from pipeline.records import WHOLE, Cut
 from pipeline.sources import found as inputs
 from pipeline.sources.entries import Entry
 from pipeline.sources.shar import Shar, recognised
+from pipeline.sources.spool import Spool
 from tests.sources.shard_files import write_tar
 
 CONFIG = ReadConfig()
@@ -60,7 +61,7 @@ def test_each_cut_is_a_recording_with_its_own_audio(tmp_path: Path) -> None:
         write(tmp_path, f".{number:06d}", [cut(name, supervision(f"of {name}")) for name in some])
     write_tar(tmp_path / "features.000000.tar", ("a.llc", b"features"))
     write_tar(tmp_path / "target_recording.000000.tar", ("a.flac", b"other"))
-    assert recognised(inputs.find(str(tmp_path)))
+    assert recognised(inputs.find(str(tmp_path)), CONFIG)
     found = entries(tmp_path)
     assert [entry.id for entry in found] == ["a", "b.1", "d/c.wav", "e-0"]
     assert [read(entry).decode() for entry in found] == [entry.id for entry in found]
@@ -196,6 +197,32 @@ def test_one_id_twice_in_a_shard_is_two_recordings(tmp_path: Path) -> None:
 
 def test_cuts_without_recordings_are_not_taken_for_shar(tmp_path: Path) -> None:
     (tmp_path / "cuts.jsonl.gz").write_bytes(gzip.compress(b"{}"))
-    assert not recognised(inputs.find(str(tmp_path)))
+    assert not recognised(inputs.find(str(tmp_path)), CONFIG)
     with pytest.raises(UsageError, match="no cuts"):
         Shar(inputs.find(str(tmp_path)), CONFIG)
+
+
+def test_custom_fields_take_the_place_of_no_real_one(tmp_path: Path) -> None:
+    """Least of all of the reference: what it is compared with would be anything."""
+    custom = {"speaker": "fake", "reference": "WRONG", "text": "WRONG", "duration": 99.0, "id": "other"}
+    said = supervision("REAL TEXT", speaker="real", custom=custom)
+    write(tmp_path, ".0", [cut("a", said), cut("b", said, custom=custom)])
+    a, b = entries(tmp_path)
+    assert [(entry.id, entry.reference, entry.duration_s) for entry in (a, b)] == [
+        ("a", "REAL TEXT", 4.0),
+        ("b", "REAL TEXT", 4.0),
+    ]
+    assert a.columns["speaker"] == b.columns["speaker"] == "real"
+    assert a.columns["custom_speaker"] == "fake" and b.columns["cut_speaker"] == "fake"
+    assert entries(tmp_path, ReadConfig(reference_column="reference"))[0].reference == "WRONG"
+
+
+def test_a_cut_of_brackets_in_brackets_costs_nothing(tmp_path: Path) -> None:
+    """Nested so deep that it cannot be packed, one keeps the whole run from being planned."""
+    nested = "[" * 600 + "]" * 600
+    line = json.dumps(cut("a", supervision("A"), custom={"z": "NESTED"})).replace('"NESTED"', nested)
+    write(tmp_path, ".0", [line, cut("b", supervision("B"))], names=["a", "b"])
+    with Spool(Shar(inputs.find(str(tmp_path)), CONFIG), CONFIG) as spool:
+        found = [entry for unit in spool.units() for entry in unit]
+    assert [(entry.reference, entry.error) for entry in found] == [("A", None), ("B", None)]
+    assert found[0].columns["z"] == nested

@@ -23,6 +23,7 @@ from pipeline.sources import tarred
 from pipeline.sources.entries import Entry, Piece, is_audio
 from pipeline.sources.found import File, Files, Found
 from pipeline.sources.samples import Names
+from pipeline.sources.spool import Spool
 from pipeline.sources.webdataset import WebDataset, recognised
 from tests.sources.shard_files import CountingFile, OneFile, tar_bytes, write_tar
 
@@ -63,7 +64,7 @@ def test_a_sample_is_its_audio_with_what_its_json_says(tmp_path: Path) -> None:
     [piece] = source.pieces()
     [entry] = piece.entries
     assert (entry.id, entry.uri, entry.reference, entry.duration_s) == ("t-000/x/a", str(shard), "hello", 2.5)
-    assert entry.columns == {"speaker": "s", "tags": [1]}
+    assert entry.columns == {"speaker": "s", "tags": "[1]"}
     assert source.schema.names == ["speaker", "tags"]
     assert read(entry) == b"audio"
     assert entry.version is not None and entry.version.startswith(f"{shard.stat().st_size} ")
@@ -277,7 +278,7 @@ def test_where_no_shard_can_be_read_the_input_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["a.tar.zst", "a.tar.xz", "a.tar.bz2", "a.tar.lz4"])
 def test_other_compressions_are_refused_by_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"anything")
-    assert recognised(inputs.find(str(tmp_path)))
+    assert recognised(inputs.find(str(tmp_path)), CONFIG)
     with pytest.raises(UsageError, match=f"{name}: only .tar and .tar.gz are read; unpack it with"):
         entries(tmp_path)
     write_tar(tmp_path / "b.tar", ("b.wav", b"1"))
@@ -337,7 +338,7 @@ def test_what_signs_a_url_is_in_no_id_and_no_message() -> None:
         listed = Files.of([File(url, len(data), "")])
         web = Web(CountingFile(data))
         found = Found(url, web, "https://host/in", listed, True, lambda text: None)
-        assert recognised(found)
+        assert recognised(found, CONFIG)
         return WebDataset(found, CONFIG)
 
     url = "https://host/in/t.tar?signature=secret"
@@ -346,3 +347,15 @@ def test_what_signs_a_url_is_in_no_id_and_no_message() -> None:
     with pytest.raises(UsageError, match=r"^https://host/in/t.tar: none") as caught:
         list(source(b"<html>" * 200).pieces())
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("depth", [600, 100_000])
+def test_a_json_of_brackets_in_brackets_costs_its_text_at_most(tmp_path: Path, depth: int) -> None:
+    """Nested so deep that they cannot be packed, what is between keeps the whole run from being planned."""
+    nested = b"[" * depth + b"]" * depth
+    files = [("a.flac", b"1"), ("a.json", b'{"text": "hello", "z": ' + nested + b"}"), ("b.flac", b"2")]
+    write_tar(tmp_path / "t.tar", *files)
+    with Spool(WebDataset(inputs.find(str(tmp_path)), CONFIG), CONFIG) as spool:
+        found = [entry for unit in spool.units() for entry in unit]
+    assert [(entry.id, entry.error) for entry in found] == [("t/a", None), ("t/b", None)]
+    assert "text_error" in found[0].columns or found[0].columns["z"] == nested.decode()

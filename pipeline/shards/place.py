@@ -1,16 +1,19 @@
-"""A file that recordings lie in: whether it is still what was listed, and why it cannot be read.
+"""A file that recordings lie in: where it lies, whether it is still what was listed, and why it cannot be read.
 
 Knows nothing of what is in it.
 """
 
 import os
+import posixpath
 from typing import Any, NamedTuple
 
 from pipeline import store
 from pipeline.config import ReadConfig
-from pipeline.errors import UsageError
+from pipeline.errors import RecordingError, UsageError
 from pipeline.records import without_query
-from pipeline.storage_errors import storage_reason as storage_reason
+from pipeline.storage_errors import storage_reason
+
+PART_BYTES = 2 * 2**20  # of one request: some 25 ms at 80 MB/s, as much as its way takes
 
 
 class Place(NamedTuple):
@@ -20,6 +23,7 @@ class Place(NamedTuple):
     files: Any
     path: str  # on them
     deadline_s: float  # of requests for it
+    etag: str | None = None  # what it must still have to be read
 
     @classmethod
     def of(cls, uri: str, config: ReadConfig) -> "Place":
@@ -34,39 +38,38 @@ class Place(NamedTuple):
     def is_local(self) -> bool:
         return store.is_local(self.files)
 
+    @property
+    def knows_ranges(self) -> bool:
+        """Whether parts of it can be had, as far as that is known."""
+        return store.knows_ranges(self.files, self.path)
+
     def info(self) -> dict[str, Any]:
         """Size and version as they are now; `RecordingError` where there is no such file or no way to it."""
         try:
-            found: dict[str, Any] = store.patiently(lambda: self.files.info(self.path), self.deadline_s)
+            at = store.store_of(self.files, self.path)
+            found: dict[str, Any] = store.patiently(lambda: self.files.info(self.path), self.deadline_s, at)
         except Exception as error:  # of as many kinds as there are stores
             raise storage_reason(error) from error
         if found["type"] == "directory":
             raise storage_reason(IsADirectoryError())
         return found
 
-    def head(self, start: int, length: int) -> bytes:
-        """The first bytes of a part of the file, or the whole file from a web server that knows no ranges."""
-        try:
-            options = {"start": start, "end": start + length}
-            return bytes(store.patiently(lambda: self.files.cat_file(self.path, **options), self.deadline_s))
-        except Exception as error:
-            raise storage_reason(error) from error
-
     def read(self, start: int, end: int) -> bytes:
         """These bytes, or those of them that the file has, in concurrent requests."""
-        starts = list(range(start, end, PART_BYTES))
+        step = PART_BYTES if self.knows_ranges else max(1, end - start)
+        starts = list(range(start, end, step))
         ends = [*starts[1:], end]
-        parts = store.read_ranges(self.files, [self.path] * len(starts), starts, ends, self.deadline_s)
+        with store.as_it_was(self.etag):
+            parts = store.read_ranges(self.files, [self.path] * len(starts), starts, ends, self.deadline_s)
         return b"".join(_given(part) for part in parts)
 
 
 def _given(part: bytes | Exception) -> bytes:
     if isinstance(part, Exception):
+        if store.is_refusal(part):
+            raise RecordingError("changed while it was read") from part
         raise storage_reason(part) from part
     return part
-
-
-PART_BYTES = 2 * 2**20  # of one request: some 25 ms at 80 MB/s, as much as its way takes
 
 
 def check(place: Place, was: str | None, info: dict[str, Any], config: ReadConfig) -> bool:
@@ -84,7 +87,11 @@ def check(place: Place, was: str | None, info: dict[str, Any], config: ReadConfi
 
 def check_local(place: Place, was: str | None, now: os.stat_result, config: ReadConfig) -> bool:
     """Likewise. Of a link, listings may have the time of the link itself."""
-    if not was or was == store.version_of({"size": now.st_size, "mtime": os.lstat(place.path).st_mtime}):
+    try:
+        listed = os.lstat(place.path)
+    except OSError as error:  # removed since it was opened
+        raise storage_reason(error) from error
+    if not was or was == store.version_of({"size": now.st_size, "mtime": listed.st_mtime}):
         return True
     return check(place, was, {"size": now.st_size, "mtime": now.st_mtime}, config)
 
@@ -98,3 +105,22 @@ def listed_size(version: str | None) -> int | None:
 def _in_words(version: str) -> str:
     size, _, mark = version.partition(" ")
     return f"{size} bytes ({mark})" if mark else f"{size} bytes"
+
+
+def folder_of(path: str) -> str:
+    """Of a table or a shard of rows: where the relative paths in it count from."""
+    return posixpath.dirname(without_query(path))
+
+
+def beside(files: Any, folder: str, path: str) -> str:
+    """On their file system. The keys of stores have no `.` or `..`; web servers and disks know what they mean."""
+    joined = posixpath.join(folder, path)
+    return joined if store.is_local(files) or "://" in folder else posixpath.normpath(joined)
+
+
+def leads_to(files: Any, folder: str, path: str) -> str:
+    """Where a path in a table or in a shard's row leads: beside it, or where it says, if it is absolute or a URL."""
+    if "://" in path or path.startswith("/"):
+        return path
+    joined = beside(files, folder, path)
+    return joined if store.is_local(files) else str(files.unstrip_protocol(joined))
