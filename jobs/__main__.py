@@ -28,8 +28,8 @@ JOBS = {
 
 
 def command() -> NoReturn:
-    """The program. It leaves out what C++ would clear up at the end of the process: Arrow's threads would abort it where
-    one of them is just starting, as in half of the quickest commands (pyarrow 26).
+    """The program. What C++ would clear up at its end is left out: Arrow's threads would abort the process where one of
+    them is just starting, as in half of the quickest commands (pyarrow 26).
     """
     code = main()
     atexit._run_exitfuncs()

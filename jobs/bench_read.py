@@ -140,19 +140,10 @@ def _print_setting(about: dict[str, Any], options: argparse.Namespace) -> None:
 
 def _print_results(results: Sequence[Result]) -> None:
     table = Table(title="Audio seconds per CPU second, one core", title_justify="left")
-    table.add_column("format")
-    table.add_column("bare decoder")
-    for name in (
-        "MB",
-        "here",
-        "bare",
-        "here / bare (least-most)",
-        f"{SHORT_S:g} s clip, ms",
-        "bare",
-        "segment, ms",
-        "peak, MB",
-    ):
-        table.add_column(name, justify="right")
+    for name in ("format", "bare decoder"):
+        table.add_column(name, no_wrap=True)
+    for name in ("MB", "here", "bare", "here / bare", "clip, ms", "bare", "segment", "peak"):
+        table.add_column(name, justify="right", no_wrap=True)
     for one in results:
         ratios = f"{one.here / one.bare:.2f} ({min(one.ratios):.2f}-{max(one.ratios):.2f})"
         table.add_row(
@@ -169,6 +160,7 @@ def _print_results(results: Sequence[Result]) -> None:
         )
     show.console(quiet=False).print(table)
     print(
-        f"segment: {SEGMENT_S:g} s near the end of the long file, by seeking; peak: memory of the guarded process.\n"
+        f"clip: {SHORT_S:g} s; segment: ms for {SEGMENT_S:g} s near the end of the long file, by seeking; "
+        "peak: MB of the guarded process.\n"
         "The bare decoder takes the whole file into memory, has no limits, and reports no damage."
     )

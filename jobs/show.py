@@ -28,17 +28,18 @@ def summary(result: Summary) -> None:
     if tally.num_scored:
         rows.append(("word error rate", _rate(tally.words)))
         rows.append(("character error rate", _rate(tally.chars)))
-        rows.append(("  scored", f"{tally.num_scored:,} recordings with a reference, texts compared as they are"))
+        rows.append(("  scored", f"{tally.num_scored:,} with a reference, texts compared as they are"))
     if tally.num_unscored:
-        rows.append(("  not scored", f"{tally.num_unscored:,} recordings with a reference that failed"))
+        rows.append(("  not scored", f"{tally.num_unscored:,} with a reference that failed"))
     if tally.num_narrowed:
-        rows.append(("searched less widely", f"{tally.num_narrowed:,} recordings, which reached decode.max_effort"))
+        rows.append(("searched less widely", f"{tally.num_narrowed:,}, which reached decode.max_effort"))
     if result.num_doubled_ids:
         rows.append(("ids made unique", f"{result.num_doubled_ids:,}, by a number after a #"))
     if result.num_retried:
         rows.append(("requests retried", f"{result.num_retried:,}, because a store had failed for the moment"))
     if (session := result.session) is not None:
-        speed = f"{session.audio_s / session.wall_s:,.0f} times real time"
+        times = session.audio_s / session.wall_s
+        speed = f"{times:,.{0 if times >= 10 else 1}f} times real time"
         rows.append(("time", f"{clock(session.wall_s)} for {hours(session.audio_s)} of audio, {speed}"))
     if result.stage_s:
         rows.append(("time in stages", ", ".join(f"{name} {clock(s)}" for name, s in result.stage_s.items())))

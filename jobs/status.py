@@ -7,8 +7,11 @@ from jobs import show
 from pipeline import run as runs
 from pipeline import store
 from pipeline.lock import held_by
+from pipeline.patience import telling
 from pipeline.progress import hours
 from pipeline.summary import summarise
+
+PATIENCE_S = 20.0  # with a store that fails: somebody sits in front of it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    found = runs.find(store.absolute(options.output))
+    with telling(lambda text: show.warnings([text])):
+        return _status(options)
+
+
+def _status(options: argparse.Namespace) -> int:
+    found = runs.find(store.absolute(options.output), PATIENCE_S)
     result = summarise(found, found.manifest.units(), list(found.commits().values()))
     driver = held_by(found.folder)
     if options.json:

@@ -74,6 +74,12 @@ def drive_and_show(request: "Request", as_json: bool) -> int:
         print(json.dumps(result.as_dict()))
     else:
         show.summary(result)
+    if result.session is None:
+        hint = "; --retry-failed tries those that failed again" if result.tally.num_failed else ""
+        print(f"nightshift: the run was complete: nothing was left to do{hint}", file=sys.stderr)
+    if not result.tally.num_ok:
+        print("nightshift: not one recording was transcribed", file=sys.stderr)
+        return 1
     limit = config.run.max_failed_share
     if limit is not None and result.failed_share > limit:
         print(

@@ -49,7 +49,10 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages | None =
             lock.check()
             if request.overwrite:
                 runs.clear(folder)
+            told = source.description
             run = runs.prepare(folder, settings, source, request.told())
+            if source.description != told:  # what a format leaves out by its own rules is known at the end of its list
+                progress.note(request.taken_for(source))
             source.close()
             _tell_doubled(run, progress)
         units, commits = run.manifest.units(), run.commits()
@@ -91,7 +94,7 @@ def _tell_doubled(run: Run, progress: Progress) -> None:
     info = run.info()
     if num := info["num_doubled_ids"]:
         some = ", ".join(info["doubled_ids"])
-        progress.warn(f"{num:,} recordings have an id that another has, too, and got a number after a # ({some})")
+        progress.warn(f"ids that another recording has, too, got a number after a #: {num:,} ({some})")
 
 
 def _compile(request: Request, progress: Progress) -> float:

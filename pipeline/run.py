@@ -32,7 +32,7 @@ from pipeline.lock import LOCK
 from pipeline.manifest import Doubled, Manifest, UnitInfo
 from pipeline.records import from_table, without_query
 from pipeline.storage_errors import as_usage
-from pipeline.store import Folder
+from pipeline.store import DEADLINE_S, Folder
 from pipeline.text.vocabulary import Vocabulary
 from pipeline.unit import Unit
 
@@ -172,9 +172,9 @@ def _is_commit(name: str) -> bool:
     return name.endswith(".json") and not name.startswith(".")
 
 
-def find(url: str) -> Run:
+def find(url: str, deadline_s: float = DEADLINE_S) -> Run:
     """The run in a directory, for those who only read it."""
-    folder = Folder(url)
+    folder = Folder(url, deadline_s)
     with as_usage(url):
         try:
             return Run(folder, str(json.loads(folder.read(RUN))["id"]))
@@ -265,11 +265,17 @@ def pending_units(units: list[UnitInfo], commits: dict[int, Commit], retry_faile
 
 def _refuse_difference(folder: Folder, there: dict[str, Any], wanted: dict[str, Any]) -> None:
     names = sorted({*there, *wanted})
-    changed = [f"{n}: {there.get(n)} -> {wanted.get(n)}" for n in names if there.get(n) != wanted.get(n)]
+    changed = [
+        f"{n}: {_shown(there.get(n))} -> {_shown(wanted.get(n))}" for n in names if there.get(n) != wanted.get(n)
+    ]
     if changed:
         raise UsageError(
             f"{folder.url} is another run ({'; '.join(changed)}); give another directory, or --overwrite to delete it"
         )
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)
 
 
 def _versions() -> dict[str, str]:

@@ -141,6 +141,11 @@ def test_an_interrupted_decoding_is_resumed(transcribed, tmp_path):
     assert {path: path.read_bytes() for path in before} == before
 
 
+def kept_again(kept, name: str, data: bytes) -> Stored:
+    find(str(kept)).write_emissions(name, data)
+    return Stored.of(name, data)
+
+
 def test_a_failure_stays_one_and_a_recording_that_is_no_number_becomes_one(kept, tmp_path):
     (name,) = {path.name for path in (kept / "emissions").iterdir() if "000000" in path.name}
     commit_path = kept / "commits/000000.json"
@@ -149,7 +154,7 @@ def test_a_failure_stays_one_and_a_recording_that_is_no_number_becomes_one(kept,
     victim = next(iter(found))
     found[victim].emissions[3] = np.nan
     ok = [Recording(i, "", emissions=k.emissions, frame_s=k.frame_s, status="ok") for i, k in found.items()]
-    stored = find(str(kept)).write_emissions(name, to_bytes(ok, {}))
+    stored = kept_again(kept, name, to_bytes(ok, {}))
     commit_path.write_text(json.dumps(commit | {"emissions": dataclasses.asdict(stored)}))
     run(again(kept, tmp_path / "out", "decode.decoder=native"))
     errors = {row["id"]: row["error"] for row in rows(tmp_path / "out")}
@@ -381,7 +386,7 @@ def test_a_run_that_is_made_anew_while_it_is_decoded_stops_that(kept, tmp_path):
     def late(config, run, pools) -> list[Stage]:
         stages = request.stages(config, run, pools)
         info = json.loads((kept / "run.json").read_text())
-        (kept / "run.json").write_text(json.dumps(info | {"created_at": 0}))
+        (kept / "run.json").write_text(json.dumps(info | {"id": "another"}))
         return stages
 
     with pytest.raises(UsageError, match="became another run while it was decoded"):
@@ -390,7 +395,7 @@ def test_a_run_that_is_made_anew_while_it_is_decoded_stops_that(kept, tmp_path):
 
 def test_a_recording_that_the_run_does_not_have_is_told(kept, tmp_path):
     commit = find(str(kept)).commit_of(0)
-    stored = find(str(kept)).write_emissions(commit.emissions.name, to_bytes([], {}))
+    stored = kept_again(kept, commit.emissions.name, to_bytes([], {}))
     (kept / "commits/000000.json").write_bytes(dataclasses.replace(commit, emissions=stored).to_json())
     assert "has kept no emissions of " in refusal(again(kept, tmp_path / "out"))
 

@@ -12,7 +12,7 @@ from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
 from pipeline.shards.place import folder_of
 from pipeline.sources.delimited import checked
-from pipeline.sources.entries import Piece, is_audio
+from pipeline.sources.entries import Piece, is_audio, url_of
 from pipeline.sources.found import Found
 from pipeline.sources.table import Row, Table
 from pipeline.sources.textfile import first_line, name_of, numbered, text_file
@@ -35,7 +35,10 @@ class CommonVoice:
             raise UsageError(f"{found.url}: no Common Voice table (a .tsv with {', '.join(sorted(COLUMNS))})")
         if len(tables) > 1:
             names = ", ".join(posixpath.relpath(table, found.root) for table in tables)
-            raise UsageError(f"{found.url}: several Common Voice tables; name one of {names}")
+            raise UsageError(
+                f"{found.url} holds several Common Voice tables ({names}): give one of them as the input, such as "
+                f"{url_of(found.files, tables[0])}"
+            )
         self._path = tables[0]
         self._found, self._config = found, config
         self._table = Table(found, config)

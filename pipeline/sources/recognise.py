@@ -177,10 +177,9 @@ def recognised(found: Found, config: ReadConfig) -> str:
         return _audio_or_table(found, tables)
     if holding:
         return "files"
-    looked_for = "; ".join(f"{name}: {kind.words}" for name, kind in KINDS.items())
     raise UsageError(
-        f"{found.url}: no audio in it ({_told(found.listed)}). Looked for {looked_for}. --source says what an input "
-        "is where that cannot be seen; hub: the name of a dataset on the Hugging Face hub"
+        f"{found.url}: no audio in it ({_told(found.listed)}), nor shards or tables of it: give the folder, glob or "
+        f"file that holds it, and where it cannot be seen what it is, by --source {'|'.join(KINDS)}|hub"
     )
 
 

@@ -88,4 +88,4 @@ def test_a_recording_that_is_there_twice_is_two_rows_and_told(kind, sample, tmp_
     assert len(doubled) == 4
     assert all(found[name]["text"] == found[name.removesuffix("#2")]["text"] for name in doubled)
     assert result.num_doubled_ids == json.loads((tmp_path / "out" / "summary.json").read_text())["num_doubled_ids"] == 4
-    assert "4 recordings have an id that another has" in " ".join(capsys.readouterr().err.split())
+    assert "got a number after a #: 4 (" in " ".join(capsys.readouterr().err.split())

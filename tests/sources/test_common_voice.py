@@ -34,7 +34,10 @@ def test_of_a_corpus_one_table_is_named(tmp_path: Path) -> None:
     assert recognised(inputs.find(str(tmp_path)), CONFIG)
     assert [entry.id for entry in entries(CommonVoice, tmp_path)] == ["a.mp3"]
     write(tmp_path, {"test.tsv": HEADER + row})
-    assert refusal(CommonVoice, tmp_path) == f"{tmp_path}: several Common Voice tables; name one of test.tsv, train.tsv"
+    assert refusal(CommonVoice, tmp_path) == (
+        f"{tmp_path} holds several Common Voice tables (test.tsv, train.tsv): give one of them as the input, such as "
+        f"{tmp_path}/test.tsv"
+    )
 
 
 def test_other_tables_are_not_taken_for_it(tmp_path: Path) -> None:

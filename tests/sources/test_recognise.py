@@ -337,15 +337,11 @@ def test_mixed_inputs_are_not_guessed(tmp_path: Path, names: list[str], message:
         assert ids(tmp_path, "files")[0] == "a.wav"
 
 
-def test_no_audio_says_what_is_there_what_was_looked_for_and_how_to_say_it(tmp_path: Path) -> None:
+def test_no_audio_says_what_is_there_and_how_to_say_what_it_is(tmp_path: Path) -> None:
     touch(tmp_path, ".hidden.wav", *(f"{number}.txt" for number in range(6)))
     message = refusal(tmp_path)
-    assert message.startswith(f"{tmp_path}: no audio in it (6 files: 0.txt, 1.txt, 2.txt, ...). Looked for ")
-    for name, kind in KINDS.items():
-        assert f"{name}: {kind.words}" in message
-    assert "--source" in message
-    assert "hub" in message
-    assert ".rf64" in message
+    assert message.startswith(f"{tmp_path}: no audio in it (6 files: 0.txt, 1.txt, 2.txt, ...), nor ")
+    assert message.endswith(f" by --source {'|'.join(KINDS)}|hub")
     (tmp_path / "empty").mkdir()
     assert "(it is empty)" in refusal(tmp_path / "empty")
 

@@ -234,7 +234,7 @@ def test_ids_that_were_doubled_are_reported(corpus: Path, request_of: Any, capsy
     lines = [{"audio": f"corpus/{number:02d}.wav", "id": "same" if number < 3 else number} for number in range(5)]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert run(request_of(tmp_path / "list.jsonl")).num_doubled_ids == 2
-    told = "warning: 2 recordings have an id that another has, too, and got a number after a # (same)"
+    told = "warning: ids that another recording has, too, got a number after a #: 2 (same)"
     assert told in " ".join(capsys.readouterr().err.split())
     info = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (info["num_doubled_ids"], info["doubled_ids"]) == (2, ["same"])
