@@ -4,23 +4,22 @@ Knows nothing of what the columns mean; `table` does.
 """
 
 import csv
+import io
 import itertools
 import posixpath
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
-
-import pyarrow as pa
 
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
 from pipeline.records import without_query
 from pipeline.shards.arrow_columns import PATH_COLUMNS
-from pipeline.shards.place import folder_of
 from pipeline.sources.columns import Columns
-from pipeline.sources.entries import Piece, is_audio
-from pipeline.sources.found import File, Found
-from pipeline.sources.table import Row, Table
-from pipeline.sources.textfile import first_line, name_of, numbered, text_file
+from pipeline.sources.entries import is_audio
+from pipeline.sources.found import Found
+from pipeline.sources.table import Format, Row, TableFiles
+from pipeline.sources.textfile import first_line, numbered
 
 ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 DELIMITERS = "\t;,"  # in this order where more than one would do
@@ -42,51 +41,29 @@ def recognised(found: Found, config: ReadConfig) -> bool:
     return 0 < len(found.listed) == len(found.ending(*ENDINGS))
 
 
-class Delimited:
-    """Tables of text; paths in one are relative to its folder. An empty cell is no value."""
+def rows_of(stream: io.BufferedReader, name: str, config: ReadConfig) -> Iterator[Row]:
+    """Its rows as values by column. An empty cell is no value."""
+    lines = numbered(stream, name)
+    csv.field_size_limit(MAX_FIELD)  # of the process: the module has no other
+    first, skipped = "", 0
+    for number, first in lines:
+        if first.strip():
+            break
+        skipped = number
+    if not first.strip():
+        return
+    delimiter, header = dialect(first, config, f"{name} line {skipped + 1}")
+    # A space after each delimiter is one of them, unless it is a tab.
+    spaced = delimiter != "\t" and f"{delimiter} " in first
+    taken: list[str] = []  # the lines of the row of now
+    source = _taking(itertools.chain([first], (line for _, line in lines)), taken)
+    rest = csv.reader(source, delimiter=delimiter, strict=True, skipinitialspace=spaced)
+    path = _path_column(header or _fields(first, delimiter), config)
+    numbered_rows = _numbered_rows(rest, skipped, name, delimiter)
+    yield from checked(_unswallowed(numbered_rows, taken, delimiter, path, name), header, name)
 
-    def __init__(self, found: Found, config: ReadConfig) -> None:
-        self._files: list[File] = list(found.listed) if found.is_one_file else found.ending(*ENDINGS)
-        if not self._files:
-            raise UsageError(f"{found.url}: no table there ({', '.join(ENDINGS)})")
-        self._found, self._config = found, config
-        self._table = Table(found, config)
 
-    @property
-    def description(self) -> str:
-        tables = "a table" if len(self._files) == 1 else f"{len(self._files):,} tables"
-        return tables + self._table.left_out
-
-    @property
-    def schema(self) -> pa.Schema:
-        return self._table.schema
-
-    def pieces(self) -> Iterator[Piece]:
-        for file in self._files:
-            name = name_of(self._found, file.path)
-            with text_file(self._found, file.path, self._config) as stream:
-                rows = self._rows(numbered(stream, name), name)
-                yield from self._table.pieces(file.path, rows, folder_of(file.path))
-        self._table.finish()
-
-    def _rows(self, lines: Iterator[tuple[int, str]], name: str) -> Iterator[Row]:
-        csv.field_size_limit(MAX_FIELD)  # of the process: the module has no other
-        first, skipped = "", 0
-        for number, first in lines:
-            if first.strip():
-                break
-            skipped = number
-        if not first.strip():
-            return
-        delimiter, header = dialect(first, self._config, f"{name} line {skipped + 1}")
-        # A space after each delimiter is one of them, unless it is a tab.
-        spaced = delimiter != "\t" and f"{delimiter} " in first
-        taken: list[str] = []  # the lines of the row of now
-        source = _taking(itertools.chain([first], (line for _, line in lines)), taken)
-        rest = csv.reader(source, delimiter=delimiter, strict=True, skipinitialspace=spaced)
-        path = _path_column(header or _fields(first, delimiter), self._config)
-        numbered_rows = _numbered_rows(rest, skipped, name, delimiter)
-        yield from checked(_unswallowed(numbered_rows, taken, delimiter, path, name), header, name)
+Delimited = partial(TableFiles, form=Format("table", ENDINGS, rows_of))
 
 
 def dialect(first: str, config: ReadConfig, where: str) -> tuple[str, list[str] | None]:

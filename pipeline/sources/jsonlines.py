@@ -7,18 +7,15 @@ import codecs
 import io
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
-
-import pyarrow as pa
 
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
-from pipeline.shards.place import folder_of
 from pipeline.sources.columns import Columns
-from pipeline.sources.entries import Piece
-from pipeline.sources.found import File, Found
-from pipeline.sources.table import Row, Table
-from pipeline.sources.textfile import BLOCK_BYTES, MAX_LINE_BYTES, name_of, numbered, text_file
+from pipeline.sources.found import Found
+from pipeline.sources.table import Format, Row, TableFiles
+from pipeline.sources.textfile import BLOCK_BYTES, MAX_LINE_BYTES, numbered, text_file
 
 ENDINGS = tuple(f"{ending}{packed}" for ending in (".jsonl", ".json", ".ndjson") for packed in ("", ".gz"))
 ONE_OBJECT = "one object per line, or an array of objects; of an object that holds the array, give the array alone"
@@ -37,33 +34,6 @@ def lists_audio(found: Found, path: str, config: ReadConfig) -> bool:
 def recognised(found: Found, config: ReadConfig) -> bool:
     """A manifest by its own name, or a glob of them: folders have JSON of many kinds."""
     return 0 < len(found.listed) == len(found.ending(*ENDINGS))
-
-
-class JsonLines:
-    """Manifests of JSON objects; paths in one are relative to its folder."""
-
-    def __init__(self, found: Found, config: ReadConfig) -> None:
-        self._files: list[File] = list(found.listed) if found.is_one_file else found.ending(*ENDINGS)
-        if not self._files:
-            raise UsageError(f"{found.url}: no JSON manifest there ({', '.join(ENDINGS)})")
-        self._found, self._config = found, config
-        self._table = Table(found, config)
-
-    @property
-    def description(self) -> str:
-        tables = "a JSON manifest" if len(self._files) == 1 else f"{len(self._files):,} JSON manifests"
-        return tables + self._table.left_out
-
-    @property
-    def schema(self) -> pa.Schema:
-        return self._table.schema
-
-    def pieces(self) -> Iterator[Piece]:
-        for file in self._files:
-            with text_file(self._found, file.path, self._config) as stream:
-                rows = records(stream, name_of(self._found, file.path))
-                yield from self._table.pieces(file.path, rows, folder_of(file.path))
-        self._table.finish()
 
 
 def records(stream: io.BufferedReader, name: str) -> Iterator[Row]:
@@ -181,3 +151,8 @@ class _Array:
 
     def _fault(self, what: str) -> UsageError:
         return UsageError(f"{self._name} line {self._line}: not a JSON array ({what})")
+
+
+JsonLines = partial(
+    TableFiles, form=Format("JSON manifest", ENDINGS, lambda stream, name, config: records(stream, name))
+)

@@ -3,10 +3,11 @@
 Each row is checked as it passes, in one walk. Knows nothing of how rows are written down.
 """
 
+import io
 import posixpath
 from array import array
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from pipeline.config import ReadConfig
 from pipeline.errors import RecordingError, UsageError
 from pipeline.records import WHOLE, Cut, without_query
 from pipeline.shards.arrow_columns import PATH_COLUMNS
+from pipeline.shards.place import folder_of
 from pipeline.sources.columns import (
     Columns,
     ColumnTypes,
@@ -28,14 +30,49 @@ from pipeline.sources.columns import (
     value_of,
 )
 from pipeline.sources.entries import Entry, Piece
-from pipeline.sources.found import Found
+from pipeline.sources.found import File, Found
 from pipeline.sources.located import Located
-from pipeline.sources.textfile import name_of
+from pipeline.sources.textfile import name_of, text_file
 
 ROWS_BETWEEN = 10_000  # two words of progress
 CHANNEL = "channel"  # where its values are whole numbers; a name is metadata
 
 Row = tuple[int, dict[str, Any]]  # its line and its values; None for what is empty
+
+
+class Format(NamedTuple):
+    """How rows are written down: what such a file is called, what its name ends in, and its rows."""
+
+    noun: str
+    endings: tuple[str, ...]
+    rows: Callable[[io.BufferedReader, str, ReadConfig], Iterator[Row]]  # of a stream that errors call by this name
+
+
+class TableFiles:
+    """Files of rows as a source, one or several; paths in one are relative to its folder."""
+
+    def __init__(self, found: Found, config: ReadConfig, form: Format) -> None:
+        self._files: list[File] = list(found.listed) if found.is_one_file else found.ending(*form.endings)
+        if not self._files:
+            raise UsageError(f"{found.url}: no {form.noun} there ({', '.join(form.endings)})")
+        self._found, self._config, self._form = found, config, form
+        self._table = Table(found, config)
+
+    @property
+    def description(self) -> str:
+        number, noun = len(self._files), self._form.noun
+        return (f"a {noun}" if number == 1 else f"{number:,} {noun}s") + self._table.left_out
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._table.schema
+
+    def pieces(self) -> Iterator[Piece]:
+        for file in self._files:
+            with text_file(self._found, file.path, self._config) as stream:
+                rows = self._form.rows(stream, name_of(self._found, file.path), self._config)
+                yield from self._table.pieces(file.path, rows, folder_of(file.path))
+        self._table.finish()
 
 
 class Table:

@@ -20,6 +20,7 @@ from pipeline.errors import UsageError
 from pipeline.manifest import Manifest
 from pipeline.read.reader import Reader
 from pipeline.sources.entries import Entry
+from pipeline.sources.found import find
 from pipeline.sources.recognise import KINDS, LAID_OUT, open_source, recognised
 from pipeline.sources.spool import Spool
 from pipeline.store import Folder
@@ -36,8 +37,9 @@ def refusal(url: Path | str, source: str = "auto") -> str:
 
 
 def kind_of(url: Path | str, source: str = "auto") -> str:
-    made = open_source(str(url), replace(CONFIG, source=source))  # type: ignore[arg-type]
-    return next(name for name, kind in KINDS.items() if type(made) is kind.make)
+    """What it is taken for, and not refused."""
+    open_source(str(url), replace(CONFIG, source=source))  # type: ignore[arg-type]
+    return recognised(find(str(url)), CONFIG) if source == "auto" else source
 
 
 def ids(url: Path | str, source: str = "auto") -> list[str]:
