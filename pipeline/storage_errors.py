@@ -70,7 +70,10 @@ BY_KIND = {
     "TokenRetrievalError": EXPIRED,
     "UnauthorizedSSOTokenError": EXPIRED,
     "SSLError": ("no secure connection", "the certificate was not accepted: check AWS_ENDPOINT_URL and AWS_CA_BUNDLE"),
-    "NoRangesError": ("server knows no ranges", "a large file cannot be read from it: copy the file elsewhere first"),
+    "NoRangesError": (
+        "server knows no ranges",
+        "shards and large files cannot be read from it: copy them elsewhere first",
+    ),
 }
 NOT_REACHABLE = "store not reachable"
 # What no recording is to blame for: each other one of the store would fail the same way.
@@ -152,6 +155,8 @@ def without_secrets(text: str) -> str:
 
 
 def _known(error: BaseException) -> tuple[str, str] | None:
+    if isinstance(error, ValueError) and "support range requests" in str(error):  # fsspec's own web files
+        return BY_KIND["NoRangesError"]
     code, kinds = code_of(error), {kind.__name__ for kind in type(error).__mro__}
     if code in BY_CODE:
         return BY_CODE[code]

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from aiohttp import ClientTimeout
 from fsspec.implementations.http import HTTPFileSystem
 
-from pipeline.patience import timely
+from pipeline.patience import status_of, timely
 
 TIMEOUT_S = 30.0  # to connect, and without a byte
 MOST_BYTES = 2**28  # of a file without ranges: two hours of 16 kHz WAV. It is held in memory, three at a time at most
@@ -35,7 +35,12 @@ class Web(HTTPFileSystem):  # type: ignore[misc]
         return urlsplit(url).netloc not in self._without_ranges
 
     async def _info(self, url: str, **options: Any) -> dict[str, Any]:
-        return dict(await timely(super()._info(url, **options)))
+        try:
+            return dict(await timely(super()._info(url, **options)))
+        except FileNotFoundError as error:  # as fsspec calls whatever went wrong, a server that is away included
+            if error.__cause__ is None or status_of(error.__cause__) in (404, 410):
+                raise
+            raise error.__cause__ from None
 
     async def _cat_file(self, url: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
         return await timely(self._part(url, start or 0, end))

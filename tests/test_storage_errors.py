@@ -1,11 +1,13 @@
 """What users are told of a store: which of the usual faults it is, where, and what to do; never a secret."""
 
+import inspect
 import json
 import re
 import urllib.parse
 
 import aiohttp
 import pytest
+from fsspec.implementations import http
 from yarl import URL
 
 from jobs.errors import explain
@@ -230,3 +232,17 @@ def test_a_full_disk_is_said_in_the_systems_words():
         "nightshift: /out/data/part: No space left on device; what is committed is kept, and the same command goes on",
     )
     assert explain(Fault.of("write", error).error)[0] == 1
+
+
+def test_a_web_server_that_is_away_is_no_missing_file():
+    """fsspec calls both so, and a user would look for the file."""
+    url = f"http://127.0.0.1:{object_store.free_port()}/a.wav"
+    with pytest.raises(UsageError, match=f"{url}: store not reachable: "):
+        inputs.find(url, deadline_s=0.0)
+
+
+def test_fsspecs_own_words_for_a_server_without_ranges_are_understood():
+    """As it says them of the rest of a shard whose beginning it has read."""
+    words = "The HTTP server doesn't appear to support range requests. Only reading this file from the beginning is"
+    assert words.split(".")[0] in inspect.getsource(http)
+    assert storage_reason(ValueError(words)).reason == "server knows no ranges"
