@@ -211,7 +211,7 @@ def test_another_language_model_is_another_run_and_a_copy_is_not(transcribed, lm
     told = refusal(again(transcribed, tmp_path / "out", f'decode.lm="{lm}"', f'decode.unigrams="{mine}"'))
     assert "is another run (decode.unigrams: [None] -> ['contents " in told
     told = refusal(again(transcribed, tmp_path / "out", f'decode.lm="{lm}"', f'decode.hotwords="{mine}"'))
-    assert "is another run (decode.hotwords: None -> contents " in told
+    assert "is another run (decode.hotwords: none -> contents " in told
     told = refusal(again(transcribed, tmp_path / "out", f'decode.lm="{lm}"', "decode.alpha=0.6"))
     assert "is another run (decode.alpha: 0.5 -> 0.6)" in told
     run(again(transcribed, tmp_path / "out", f'decode.lm="{lm}"', "decode.alpha=0.5", "decode.threads=1"))

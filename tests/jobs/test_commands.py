@@ -384,7 +384,9 @@ def test_credentials_are_kept_nowhere(transcribe, tmp_path, out):
     code, _, stderr = transcribe(source="s3://KEY:SECRET@bucket/audio")
     assert (code, "SECRET" in stderr) == (2, False)
     (tmp_path / "list.jsonl").write_text('{"audio": "http://127.0.0.1:1/a.wav?X-Amz-Signature=SECRET", "text": "A"}\n')
-    assert transcribe("--set", "read.storage_deadline_s=1", source=tmp_path / "list.jsonl")[0] == 0
+    code, _, stderr = transcribe("--set", "read.storage_deadline_s=1", source=tmp_path / "list.jsonl")
+    assert (code, "SECRET" in stderr) == (1, False)
+    assert "not one recording was transcribed" in stderr
     (row,) = read_parts(find(str(out))).to_pylist()
     assert row["error"].startswith("read: ")
     assert row["uri"] == "http://127.0.0.1:1/a.wav"
