@@ -29,8 +29,9 @@ test-slow: .venv/installed-dev ## the tests that take longer still
 test-faults: .venv/installed-dev ## a night in which everything goes wrong, the long version
 	$(PYTEST) -m faults
 
-bench: .venv/installed-dev ## a whole run; the encoders beside transformers; the beam search beside pyctcdecode
+bench: .venv/installed-dev ## a whole run, and each of its stages beside what others have for it
 	$(BIN)/nightshift bench run
+	$(BIN)/nightshift bench read
 	$(BIN)/nightshift bench encode
 	$(BIN)/nightshift bench decode
 
