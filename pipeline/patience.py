@@ -86,7 +86,8 @@ class TooSlowError(OSError):
     """The deadline came before the end of an answer."""
 
 
-OUT_OF_REACH = (TimeoutError, ConnectionError, socket.gaierror, ShortReadError, TooSlowError)
+# Of Python's own and ours.
+TEMPORARY_FAULTS = (TimeoutError, ConnectionError, socket.gaierror, ShortReadError, TooSlowError)
 
 
 class StoppedError(Exception):
@@ -261,10 +262,7 @@ def is_temporary(error: BaseException) -> bool:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & LASTING_KINDS:
         return False
-    if (
-        isinstance(error, (TimeoutError, ConnectionError, socket.gaierror, ShortReadError, TooSlowError))
-        or kinds & TEMPORARY_KINDS
-    ):
+    if isinstance(error, TEMPORARY_FAULTS) or kinds & TEMPORARY_KINDS:
         return True
     return isinstance(error, OSError) and error.errno in TEMPORARY_ERRNO
 
