@@ -40,11 +40,13 @@ lint: .venv/installed-dev ## ruff and the type checker
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-decoders: .venv/installed ## build kenlm and install pyctcdecode, decoders that nothing depends on
+decoders: .venv/installed ## install kenlm, pyctcdecode and flashlight-text, decoders that nothing depends on
 	@# pyctcdecode without its own pins: its numpy<2 is not meant, and breaks pandas 3 and pyarrow 26.
 	@$(BIN)/pip install --quiet --no-deps "pyctcdecode==0.5.0" pygtrie && echo "pyctcdecode is installed"
 	@$(BIN)/pip install --quiet "kenlm>=0.3" >build.log 2>&1 && echo "kenlm is installed" && rm build.log || \
 		echo "kenlm is not: building it needs a C++ compiler and CMake (see build.log). All else works without it."
+	@$(BIN)/pip install --quiet --only-binary :all: "flashlight-text>=0.0.7" 2>/dev/null && \
+		echo "flashlight-text is installed" || echo "flashlight-text is not: it has no wheel for this Python or system."
 
 clean: ## remove .venv and what the targets made
 	rm -rf .venv build *.egg-info build.log

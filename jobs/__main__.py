@@ -23,6 +23,7 @@ JOBS = {
     "decode": "decode the kept emissions of a run again, without audio or a GPU",
     "tune": "find the decoding settings with the fewest word errors on kept emissions",
     "build-lm": "estimate a language model from text",
+    "build-lexicon": "say how words sound, for models that write phones",
     "bench": "measure speed",
 }
 
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="nightshift",
         description="Bulk speech transcription: audio shards in, scored Parquet out.",
-        epilog="jobs:\n" + "\n".join(f"  {name:<12}{told}" for name, told in JOBS.items()),
+        epilog="jobs:\n" + "\n".join(f"  {name:<15}{told}" for name, told in JOBS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"nightshift {pipeline.__version__}")

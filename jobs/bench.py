@@ -1,10 +1,10 @@
-"""`nightshift bench run`, `read`, `encode` and `decode`: measure speed, of a whole run or of one of its stages."""
+"""`nightshift bench WHAT`: measure speed, of a whole run or of one of its stages."""
 
 import argparse
 from collections.abc import Iterable
 from types import ModuleType
 
-from jobs import bench_decode, bench_encode, bench_read, bench_run
+from jobs import bench_decode, bench_encode, bench_read, bench_run, bench_words
 from pipeline.errors import UsageError
 
 KINDS: dict[str, ModuleType] = {
@@ -12,13 +12,15 @@ KINDS: dict[str, ModuleType] = {
     "read": bench_read,
     "encode": bench_encode,
     "decode": bench_decode,
+    "words": bench_words,
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = (
         "run: a whole run through Ray; read: audio files beside the bare decoders; encode: the encoder beside "
-        "transformers; decode: the beam search beside pyctcdecode, and its search width"
+        "transformers; decode: the beam search beside pyctcdecode, and its search width; "
+        "words: words from phones beside flashlight-text"
     )
     parser.add_argument("what", choices=KINDS, metavar="WHAT", help=told)
     parser.add_argument("--json", action="store_true", help="only the JSON object that is the last line anyway")

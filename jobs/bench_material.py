@@ -144,7 +144,7 @@ def calibration(sample: Sample) -> Calibration:
         float(np.exp(frames.max(axis=1)).mean()),
         targets.target_max_p,
         errors.rate or 0.0,
-        targets.target_greedy_wer,
+        targets.target_greedy_errors,
     )
 
 

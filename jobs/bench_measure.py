@@ -139,8 +139,11 @@ def compiled_meanwhile() -> Iterator[list[str]]:
     names += dict.fromkeys(found)
 
 
-def side_by_side(sample: Sample, named: dict[str, Decode]) -> list[Speed]:
-    """Each block of utterances by every decoder in turn, so that a busy machine slows all of them alike."""
+def in_turn(sample: Sample, named: dict[str, Decode]) -> tuple[dict[str, list[Said]], dict[str, list[float]]]:
+    """Each block of utterances by every decoder in turn, so that a busy machine slows all of them alike.
+
+    What each said, and the CPU seconds of each of its blocks.
+    """
     blocks = [slice(first, first + BLOCK) for first in range(0, len(sample.texts), BLOCK)]
     said: dict[str, list[Said]] = {name: [] for name in named}
     cpu_s: dict[str, list[float]] = {name: [] for name in named}
@@ -150,13 +153,18 @@ def side_by_side(sample: Sample, named: dict[str, Decode]) -> list[Speed]:
             began = time.process_time()
             said[name] += named[name](sample.emissions[block])
             cpu_s[name].append(time.process_time() - began)
+    return said, cpu_s
+
+
+def side_by_side(sample: Sample, named: dict[str, Decode]) -> list[Speed]:
+    said, cpu_s = in_turn(sample, named)
     theirs, their_cpu_s = said.get(RIVAL), cpu_s.get(RIVAL)
     return [
         Speed(
             name,
             sample.audio_s / sum(cpu_s[name]),
             error_rate(sample.texts, said[name]),
-            _ratios(their_cpu_s, cpu_s[name]) if their_cpu_s and name != RIVAL else None,
+            ratios(their_cpu_s, cpu_s[name]) if their_cpu_s and name != RIVAL else None,
             _share(said[name], theirs, lambda one: one.text) if theirs and name != RIVAL else None,
             _share(said[name], theirs, lambda one: one.scores) if theirs and name == COMPAT else None,
         )
@@ -188,7 +196,7 @@ def two_threads(search: Any, emissions: Sequence[FloatArray], repeats: int = 5) 
     return Threads(
         audio_s / statistics.median(wall_s[1]),
         audio_s / statistics.median(wall_s[2]),
-        _ratios(wall_s[1], wall_s[2]),
+        ratios(wall_s[1], wall_s[2]),
     )
 
 
@@ -255,7 +263,7 @@ def said_by(decoded: Decoded | RecordingError) -> Said:
     return Said(best.text, (best.logit_score, best.score))
 
 
-def _ratios(theirs: Sequence[float], ours: Sequence[float]) -> Spread:
+def ratios(theirs: Sequence[float], ours: Sequence[float]) -> Spread:
     return Spread.of([one / other for one, other in zip(theirs, ours, strict=True)])
 
 

@@ -68,7 +68,7 @@ def find_width(search: Any, sample: Sample, settings: Sequence[Setting]) -> Foun
     lengths = np.array([text.count(" ") + 1 for text in sample.texts])
     rates, resampled = bootstrap(np.array(errors), lengths)
     tried = [
-        Tried(setting, speeds[i], float(rates[i]), _middle(resampled[i]), _middle(resampled[i] - resampled[0]), share)
+        Tried(setting, speeds[i], float(rates[i]), middle(resampled[i]), middle(resampled[i] - resampled[0]), share)
         for i, (setting, share) in enumerate(zip(settings, narrowed, strict=True))
     ]
     return Found(tried, default, choose(tried))
@@ -111,6 +111,6 @@ def _try(search: Any, sample: Sample, setting: Setting) -> tuple[float, npt.NDAr
     return sample.audio_s / cpu_s, wrong, float(np.mean([one.narrowed for one in decoded]))
 
 
-def _middle(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+def middle(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from jobs import show
+from jobs.phases import Phases
 from pipeline.errors import UsageError
 from pipeline.progress import clock
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from pipeline.lm.estimate.perplexity import Perplexity
 
 UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-TELL_EVERY_S = 15.0  # where stderr is no terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     locations = text.expand(options.text)
     held_out = text.expand([options.perplexity]) if options.perplexity else []
     began = time.monotonic()
-    with _Phases() as phases, estimate(locations, settings, phases.tell) as model:
+    with Phases() as phases, estimate(locations, settings, phases.tell) as model:
         phases.tell(f"writing {output.location}")
         size = output.write(model)
         tried = None
@@ -156,32 +156,3 @@ def _size(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as in 4GB or 500MB")
     return int(float(match[1]) * (1 << UNITS[match[2].upper()]))
-
-
-class _Phases:
-    """What is going on, on stderr: one line that changes on a terminal, a line per phase or so elsewhere."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-
-        self._console = Console(stderr=True, highlight=False, markup=False)
-        self._status = self._console.status("")
-        self._phase = ""
-        self._began = self._told = time.monotonic()
-
-    def __enter__(self) -> "_Phases":
-        self._status.start() if self._console.is_terminal else None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
-
-    def tell(self, text: str) -> None:
-        """What stands before a colon names the phase, what follows says how far it is."""
-        now, phase = time.monotonic(), text.partition(":")[0]
-        if self._console.is_terminal:
-            self._status.update(f"{text} ({clock(now - self._began)})")
-        elif phase != self._phase or now - self._told >= TELL_EVERY_S:
-            self._told = now
-            self._console.print(f"{time.strftime('%H:%M:%S')} {text}", soft_wrap=True)
-        self._phase = phase

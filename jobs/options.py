@@ -15,6 +15,8 @@ SHORTHANDS = {
     "limit": "read.limit",
     "device": "encode.device",
     "lm": "decode.lm",
+    "lexicon": "decode.lexicon",
+    "phone_map": "decode.phone_map",
     "decoder": "decode.decoder",
     "keep_emissions": "encode.keep_emissions",
 }
@@ -46,7 +48,14 @@ def add_decode_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="a KenLM binary, an ARPA file or a decoder directory, by path or URL; may be repeated",
     )
-    parser.add_argument("--decoder", choices=DECODERS, help="default: native with a language model, else greedy")
+    parser.add_argument(
+        "--lexicon",
+        metavar="FILE",
+        help="words and how they are said, as CMUdict or MFA write it: makes words of a phoneme model's phones",
+    )
+    parser.add_argument("--phone-map", metavar="FILE", help="which of the model's phones stand for the lexicon's")
+    told = "default: native with a language model or a lexicon, else greedy"
+    parser.add_argument("--decoder", choices=DECODERS, help=told)
     parser.add_argument("--config", metavar="FILE", help="a TOML file with the configuration")
     parser.add_argument(
         "--set",

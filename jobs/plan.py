@@ -31,10 +31,14 @@ def run(options: argparse.Namespace) -> int:
     pools = one_process(config) if config.run.cluster == "here" else plan_pools(config, _nodes(config))
     stages = request.stages(config, there or runs.Run(request.folder, ""), pools)
     if options.json:
-        decoding = {"decoding": request.decoding.as_dict(), "keep_emissions": config.encode.keep_emissions}
-        print(json.dumps(counts | decoding | {"stages": {stage.name: str(stage.pool) for stage in stages}}))
+        settled = {
+            "decoding": request.decoding.as_dict(),
+            "scoring": request.scoring.as_dict(),
+            "keep_emissions": config.encode.keep_emissions,
+        }
+        print(json.dumps(counts | settled | {"stages": {stage.name: str(stage.pool) for stage in stages}}))
         return 0
-    about = "" if counts["audio_s_known"] else "about "
+    about, scoring = "" if counts["audio_s_known"] else "about ", request.scoring
     show.table(
         [
             ("input", f"{counts['input']}, {counts['taken_for']}"),
@@ -44,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
             ("units", f"{counts['units']:,}"),
             ("committed", f"{counts['committed']:,}"),
             ("decoder", described(request.decoding)),
+            *([("texts compared", f"as {scoring.normalizer} makes them")] * (scoring.normalizer != "none")),
+            *([("phones compared", f"with references said in {scoring.language}")] * bool(scoring.language)),
             ("emissions", "kept" if config.encode.keep_emissions else "not kept"),
         ]
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.progress import clock, hours
@@ -28,7 +29,11 @@ def summary(result: Summary) -> None:
     if tally.num_scored:
         rows.append(("word error rate", _rate(tally.words)))
         rows.append(("character error rate", _rate(tally.chars)))
-        rows.append(("  scored", f"{tally.num_scored:,} with a reference, texts compared as they are"))
+        how = "as they are" if result.normalizer == "none" else f"as {result.normalizer} makes them"
+        rows.append(("  scored", f"{tally.num_scored:,} with a reference, texts compared {how}"))
+    if tally.num_phones_scored:
+        rows.append(("phone error rate", _rate(tally.phones)))
+        rows.append(("  scored", f"{tally.num_phones_scored:,} with a reference, said in {result.language}"))
     if tally.num_unscored:
         rows.append(("  not scored", f"{tally.num_unscored:,} with a reference that failed"))
     if tally.num_narrowed:
@@ -71,11 +76,16 @@ def as_json(recording: Recording) -> dict[str, Any]:
         "duration_s": recording.duration_s,
         "text": recording.text,
         "confidence": recording.confidence,
-        "words": None if recording.words is None else [word._asdict() for word in recording.words],
+        "words": _plain(recording.words),
+        "phones": _plain(recording.phones),
         "score": recording.score,
-        "nbest": None if recording.nbest is None else [alternative._asdict() for alternative in recording.nbest],
+        "nbest": _plain(recording.nbest),
         "narrowed": recording.narrowed,
     }
+
+
+def _plain(items: Sequence[Any] | None) -> list[dict[str, Any]] | None:
+    return None if items is None else [item._asdict() for item in items]
 
 
 def _rate(counts: ErrorCounts) -> str:

@@ -17,6 +17,7 @@ from pipeline.sources.entries import is_audio
 from pipeline.sources.found import find, is_pattern
 
 if TYPE_CHECKING:
+    from pipeline.decode.settings import DecodeSettings
     from pipeline.request import Request
 
 
@@ -103,14 +104,14 @@ def _expanded(paths: list[str], deadline_s: float) -> list[str]:
     return expanded
 
 
-def _compile() -> None:
+def _compile(settled: "DecodeSettings") -> None:
     """The first time it takes so long that a user would wonder."""
-    from pipeline.decode.beam import warm_up
+    from pipeline.decode.backends import warm_up
     from pipeline.drive import COMPILING
 
     notice = threading.Timer(1.0, print, (f"nightshift: {COMPILING}",), {"file": sys.stderr})
     notice.start()
-    warm_up()
+    warm_up(settled)
     notice.cancel()
 
 
@@ -127,11 +128,11 @@ def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
     from pipeline.text.vocabulary import Vocabulary
     from pipeline.unit import Unit
 
-    settled = settle(config.decode)
     vocabulary = Vocabulary.from_pretrained(checkpoint_directory(config.encode.model), config.encode.language)
+    settled = settle(config.decode, vocabulary)
     show.warnings(doubts(config.decode, settled, vocabulary))
     if settled.decoder == "native":
-        _compile()
+        _compile(settled)
     pieces = expand((Piece([Entry(without_query(path), path)]) for path in paths), config.read)
     entries = (entry for piece in pieces for entry in piece.entries)
     units = (Unit(number, [Recording(id=e.id, uri=e.uri, cut=e.cut)]) for number, e in enumerate(entries))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import options as shared
 from pipeline import store
-from pipeline.config import DecodeConfig
+from pipeline.config import DecodeConfig, ScoreConfig
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NUM_SHOWN = 15  # settings in the table
 LEAST = 4  # recordings, as pipeline.tune needs
+FILES = ("lexicon", "phone_map", "unigrams", "hotwords")  # what a configuration of decoding names, beside models
 FEW = 200  # recordings; fewer leave wide intervals
 
 
@@ -50,12 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipeline.decode.beam import warm_up
-    from pipeline.decode.fit import misfits
-    from pipeline.decode.settings import settle, without_effect
+    from pipeline.decode.again import refuse_others
+    from pipeline.decode.backends import warm_up
+    from pipeline.decode.settings import settle
     from pipeline.progress import Progress
-    from pipeline.request import refuse_others, run_with_emissions
+    from pipeline.request import doubts, run_with_emissions
     from pipeline.run import vocabulary_of
+    from pipeline.text.normalize import normalizer
     from pipeline.tune import sample, tune
 
     _check_target("--out", options.out)
@@ -63,21 +65,22 @@ def run(options: argparse.Namespace) -> int:
     config = shared.config_of(options)
     kept = run_with_emissions(options.run)
     decode = _with_language_model(config.decode, kept)
-    settings = settle(decode)
+    vocabulary, normalize = vocabulary_of(kept), normalizer(config.score.normalizer)
+    settings = settle(decode, vocabulary)
     if not config.decode.lm:
         refuse_others(kept, settings, config.decode.unigrams is None)
     settings = dataclasses.replace(settings, threads=settings.threads or len(os.sched_getaffinity(0)))
     with Progress(config.run.log_every_s) as progress:
-        for warning in [*without_effect(decode), *misfits(settings, vocabulary_of(kept))]:
+        for warning in doubts(decode, settings, vocabulary):
             progress.warn(warning)
         progress.phase("compiling the decoder")
-        warm_up()
+        warm_up(settings)
         progress.phase("reading emissions")
         heard = sample(kept, options.num_recordings, options.seed)
         if len(heard) < FEW:
             progress.warn(f"only {len(heard)} recordings with references: the intervals will be wide")
-        tuned = tune(kept, settings, heard, _plan_of(options), progress.step)
-    toml = _toml(_placed(decode), tuned.chosen)
+        tuned = tune(kept, settings, heard, _plan_of(options), progress.step, normalize)
+    toml = _toml(_placed(decode), config.score, tuned.chosen)
     if options.json:
         print(json.dumps(_as_dict(tuned) | {"run": store.absolute(options.run)}))
     else:
@@ -105,13 +108,14 @@ def _check_target(flag: str, path: str | None) -> None:
 
 def _with_language_model(config: DecodeConfig, kept: "Run") -> DecodeConfig:
     """The one that is configured, else the one that the run was decoded with."""
-    from pipeline.request import with_models_of
+    from pipeline.decode.again import with_models_of
 
     if config.decoder not in ("auto", "native"):
         raise UsageError(f"decode.decoder = {config.decoder}: tuning is the native decoder's")
-    config = with_models_of(kept, config)
+    given, config = config, with_models_of(kept, config)
     if not config.lm:
-        raise UsageError("no language model: give --lm; the run was decoded without one")
+        without = "" if given.lexicon else "; the run was decoded without one"
+        raise UsageError(f"no language model: give --lm{without}")
     return config
 
 
@@ -121,12 +125,8 @@ def _placed(config: DecodeConfig) -> DecodeConfig:
     def place(location: str) -> str:
         return store.absolute(os.path.expanduser(location))
 
-    return dataclasses.replace(
-        config,
-        lm=tuple(map(place, config.lm)),
-        unigrams=place(config.unigrams) if config.unigrams else None,
-        hotwords=place(config.hotwords) if config.hotwords else None,
-    )
+    placed: dict[str, Any] = {name: place(where) for name in FILES if (where := getattr(config, name))}
+    return dataclasses.replace(config, lm=tuple(map(place, config.lm)), **placed)
 
 
 def _plan_of(options: argparse.Namespace) -> "Plan":
@@ -170,16 +170,21 @@ def _line(trial: "Trial") -> str:
     )
 
 
-def _toml(config: DecodeConfig, chosen: "Setting") -> str:
-    """Everything that decoding as tuned needs, and nothing that is the default anyway."""
-    made = {
+def _toml(decode: DecodeConfig, score: ScoreConfig, chosen: "Setting") -> str:
+    """Everything that decoding and scoring as tuned needs, and nothing that is the default anyway."""
+    values = _made(decode) | {"decoder": "native"} | dataclasses.asdict(chosen)
+    lines = ["[decode]", *(f"{name} = {_literal(value)}" for name, value in values.items())]
+    if scored := _made(score):
+        lines += ["", "[score]", *(f"{name} = {_literal(value)}" for name, value in scored.items())]
+    return "\n".join([*lines, ""])
+
+
+def _made(config: DecodeConfig | ScoreConfig) -> dict[str, Any]:
+    return {
         key.name: getattr(config, key.name)
         for key in dataclasses.fields(config)
         if getattr(config, key.name) != key.default and not key.metadata.get("tuning")
     }
-    values = made | {"decoder": "native"} | dataclasses.asdict(chosen)
-    lines = [f"{name} = {_literal(value)}" for name, value in values.items()]
-    return "\n".join(["[decode]", *lines, ""])
 
 
 def _literal(value: Any) -> str:

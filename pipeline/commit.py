@@ -21,10 +21,12 @@ class Tally:
     num_failed: int = 0
     failures: dict[str, int] = field(default_factory=dict)  # error -> how many
     audio_s: float = 0.0  # of the recordings that are ok
-    num_scored: int = 0  # ok and with a reference
+    num_scored: int = 0  # ok, and their words compared with a reference
     num_unscored: int = 0  # failed and with a reference: not in the error rates
     words: ErrorCounts = ErrorCounts()
     chars: ErrorCounts = ErrorCounts()
+    num_phones_scored: int = 0  # ok, and compared with the phones of their reference
+    phones: ErrorCounts = ErrorCounts()
     num_narrowed: int = 0  # ok, but the beam search ran into its limit of effort
 
     @classmethod
@@ -38,10 +40,12 @@ class Tally:
             failures=dict(Counter(recording.error or "" for recording in failed)),
             audio_s=sum(recording.duration_s or 0.0 for recording in ok),
             num_scored=sum(recording.word_errors is not None for recording in ok),
+            num_phones_scored=sum(recording.phone_errors is not None for recording in ok),
             num_unscored=sum(recording.reference is not None for recording in failed),
             num_narrowed=sum(bool(recording.narrowed) for recording in ok),
             words=sum((r.word_errors for r in ok if r.word_errors), ErrorCounts()),
             chars=sum((r.char_errors for r in ok if r.char_errors), ErrorCounts()),
+            phones=sum((r.phone_errors for r in ok if r.phone_errors), ErrorCounts()),
         )
 
     def __add__(self, other: "Tally") -> "Tally":
@@ -53,9 +57,11 @@ class Tally:
             audio_s=self.audio_s + other.audio_s,
             num_scored=self.num_scored + other.num_scored,
             num_unscored=self.num_unscored + other.num_unscored,
+            num_phones_scored=self.num_phones_scored + other.num_phones_scored,
             num_narrowed=self.num_narrowed + other.num_narrowed,
             words=self.words + other.words,
             chars=self.chars + other.chars,
+            phones=self.phones + other.phones,
         )
 
 
@@ -102,11 +108,12 @@ class Commit:
     def from_json(cls, data: bytes) -> "Commit":
         values = json.loads(data)
         tally = values.pop("tally")
-        words, chars = ErrorCounts(**tally.pop("words")), ErrorCounts(**tally.pop("chars"))
+        for name in {"words", "chars", "phones"} & tally.keys():  # older commits have no phones
+            tally[name] = ErrorCounts(**tally[name])
         kept = values.pop("emissions", None)  # older commits have none
         return cls(
             **values,
-            tally=Tally(**tally, words=words, chars=chars),
+            tally=Tally(**tally),
             emissions=None if kept is None else Stored(**kept),
         )
 

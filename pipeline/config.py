@@ -91,10 +91,12 @@ class EncodeConfig:
 @dataclass(frozen=True)
 class DecodeConfig:
     decoder: Literal["auto", "native", "greedy", "pyctcdecode", "kenlm"] = (
-        "auto"  # auto: native with an lm, else greedy
+        "auto"  # auto: native with an lm or a lexicon, else greedy
     )
     lm: tuple[str, ...] = ()  # KenLM binaries, ARPA files or decoder directories, by path or URL
     lm_shares: tuple[float, ...] = ()  # what each counts among several; empty: all the same
+    lexicon: str | None = None  # words and how they are said, for a model of phonemes: as CMUdict or MFA write it
+    phone_map: str | None = None  # a file that says which phones of the model stand for those of the lexicon
     unigrams: str | None = None  # a file of words; None: those of the decoder directory, else of the language model
     # None: what the decoder directory says, else the defaults of `LmWeights`
     alpha: float | None = None
@@ -131,6 +133,12 @@ class DecodeConfig:
 
 
 @dataclass(frozen=True)
+class ScoreConfig:
+    language: str = ""  # of the phonemiser: references are said in it, and phones compared; empty: they are not
+    normalizer: str = "none"  # of both sides before words and characters are counted: basic, english, unicode, or a | b
+
+
+@dataclass(frozen=True)
 class RunConfig:
     address: str | None = tuning(None)  # Ray cluster: local, auto, HOST:PORT; here: this process alone, without Ray
     cpus: int | None = tuning(None)  # CPUs of a local cluster; None: those of this machine
@@ -157,6 +165,7 @@ class Config:
     read: ReadConfig = field(default_factory=ReadConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     def as_dict(self) -> dict[str, dict[str, Any]]:

@@ -61,6 +61,8 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages | None =
         pending = runs.pending_units(units, commits, request.retry_failed)
         session = None
         if pending:
+            for warning in request.doubts_of(run, pending[0].id):
+                progress.warn(warning)
             folder.delete([runs.SUMMARY])
             before = {unit.id: commits[unit.id] for unit in pending if unit.id in commits}
             progress.begin(units, done=[c for c in commits.values() if c.unit not in before], retried=before)
@@ -106,9 +108,9 @@ def _compile(request: Request, progress: Progress) -> float:
         return 0.0
     began = time.monotonic()
     progress.phase(COMPILING)
-    from pipeline.decode.beam import warm_up  # numba takes a second, and greedy runs need none
+    from pipeline.decode.backends import warm_up
 
-    warm_up()
+    warm_up(request.decoding)
     return time.monotonic() - began
 
 

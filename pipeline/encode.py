@@ -19,6 +19,7 @@ from pipeline.batching import Budget, Queue
 from pipeline.config import EncodeConfig
 from pipeline.errors import RecordingError, UsageError
 from pipeline.models.auto import AutoModelForCTC
+from pipeline.models.ctc import ForCTC
 from pipeline.models.locate import checkpoint_directory, model_hash
 from pipeline.models.precision import Precision, prepare
 from pipeline.models.segments import Packed, Segments
@@ -41,13 +42,23 @@ class Emitter:
     """A model and what it takes: audio to emissions, in one precision."""
 
     def __init__(self, model: str | Path, config: EncodeConfig, precision: Precision) -> None:
-        self._device = torch.device(device(config))
-        self._features = FeatureExtractor.from_pretrained(checkpoint_directory(str(model)))
-        self._model = AutoModelForCTC.from_pretrained(model, target_lang=config.language or None)
-        framing = self._features.framing(self._model)
-        self._model.to(self._device)
-        prepare(self._model, precision)
-        shape = self._model.config
+        features = FeatureExtractor.from_pretrained(checkpoint_directory(str(model)))
+        loaded = AutoModelForCTC.from_pretrained(model, target_lang=config.language or None)
+        self._take(loaded, features)
+        loaded.to(device(config))
+        prepare(loaded, precision)
+
+    @classmethod
+    def of(cls, model: ForCTC, features: FeatureExtractor) -> "Emitter":
+        """With a model that is loaded already, which stays what and where it is."""
+        emitter = cls.__new__(cls)
+        emitter._take(model, features)
+        return emitter
+
+    def _take(self, model: ForCTC, features: FeatureExtractor) -> None:
+        framing = features.framing(model)
+        self._model, self._features = model, features
+        shape = model.config
         self.num_labels = shape.vocab_size
         self.samples_per_row = framing.samples_per_frame  # of the layers
         self.frame_s = self.samples_per_row * output_step(shape) / SAMPLE_RATE
@@ -74,7 +85,7 @@ class Emitter:
         if any(audio.dtype != np.int16 for audio in audios):
             audios = [_as_float(audio) for audio in audios]
         joined = np.concatenate(audios) if len(audios) > 1 else np.require(audios[0], requirements="W")  # (N,)
-        samples = torch.from_numpy(joined).to(self._device)  # (N,)
+        samples = torch.from_numpy(joined).to(self._model.device)  # (N,)
         return Packed(samples, Segments(tuple(map(len, audios))))
 
 
@@ -93,11 +104,20 @@ class Encoder:
             raise UsageError(f"{directory} on {socket.gethostname()} is not the model that the run was started with")
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        self._config = config
-        self._emitter = Emitter(config.model, config, config.precision)
-        self._wider: Emitter | None = None
+        self._take(Emitter(config.model, config, config.precision), config)
         vocabulary = Vocabulary.from_pretrained(directory, config.language)
         vocabulary.check_width(self._emitter.num_labels, directory)
+
+    @classmethod
+    def of(cls, emitter: Emitter, config: EncodeConfig) -> "Encoder":
+        """With a model that is loaded already: of the config only what it says of time counts."""
+        encoder = cls.__new__(cls)
+        encoder._take(emitter, config)
+        return encoder
+
+    def _take(self, emitter: Emitter, config: EncodeConfig) -> None:
+        self._config, self._emitter = config, emitter
+        self._wider: Emitter | None = None
         batch_s = config.batch_s or BATCH_S[device(config)]
         self._budget = Budget(max(1, round(batch_s * SAMPLE_RATE)))
 
@@ -126,21 +146,11 @@ class Encoder:
         """The recordings that can be computed. The others fail before they can do harm to anything."""
         for recording in unit.pending():
             try:
-                self._check(_audio(recording))
+                check(_audio(recording), self._emitter.min_samples)
             except RecordingError as error:
                 recording.fail("encode", error)
             else:
                 yield recording
-
-    def _check(self, audio: AudioArray) -> None:
-        if audio.ndim != 1 or audio.dtype not in (np.float32, np.int16):
-            raise RecordingError("not mono samples", f"shape {audio.shape} of {audio.dtype}")
-        if len(audio) < self._emitter.min_samples:
-            shortest_ms = 1000 * self._emitter.min_samples / SAMPLE_RATE
-            raise RecordingError(f"shorter than {shortest_ms:g} ms", f"{len(audio)} samples")
-        least, most = float(audio.min()), float(audio.max())  # NaN if there is one; no array of hours of booleans
-        if not -LOUDEST < least <= most < LOUDEST:
-            raise RecordingError("samples that are not numbers", f"from {least:g} to {most:g}")
 
     def _is_long(self, recording: Recording) -> bool:
         return _num_samples(recording) > self._config.whole_s * SAMPLE_RATE
@@ -194,6 +204,17 @@ class Encoder:
             return False
         recording.emissions, recording.frame_s, recording.audio = emissions, self._emitter.frame_s, None
         return True
+
+
+def check(audio: AudioArray, min_samples: int) -> None:
+    """A `RecordingError` for what no model can hear."""
+    if audio.ndim != 1 or audio.dtype not in (np.float32, np.int16):
+        raise RecordingError("not mono samples", f"shape {audio.shape} of {audio.dtype}")
+    if len(audio) < min_samples:
+        raise RecordingError(f"shorter than {1000 * min_samples / SAMPLE_RATE:g} ms", f"{len(audio)} samples")
+    least, most = float(audio.min()), float(audio.max())  # NaN if there is one; no array of hours of booleans
+    if not -LOUDEST < least <= most < LOUDEST:
+        raise RecordingError("samples that are not numbers", f"from {least:g} to {most:g}")
 
 
 def _attempt(compute: Callable[[], R]) -> R | TooMuch:

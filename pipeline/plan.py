@@ -16,12 +16,14 @@ from pipeline.models.locate import checkpoint_directory, model_hash, portable_na
 from pipeline.read.reader import Reader
 from pipeline.resources import Pools, one_process
 from pipeline.run import Run, vocabulary_of
-from pipeline.score import score
+from pipeline.score import Scorer, ScoreSettings
 from pipeline.text.vocabulary import Vocabulary
 from pipeline.write import Writer
 
 
-def transcription(config: Config, settled: DecodeSettings, run: Run, pools: Pools) -> list[Stage]:
+def transcription(
+    config: Config, settled: DecodeSettings, scoring: ScoreSettings, run: Run, pools: Pools
+) -> list[Stage]:
     """A unit's id -> its part and its commit in the run directory."""
     model, language, keep = config.encode.model, config.encode.language, config.encode.keep_emissions
     weights, vocabulary = model_hash(model, language), Vocabulary.from_pretrained(checkpoint_directory(model), language)
@@ -31,18 +33,18 @@ def transcription(config: Config, settled: DecodeSettings, run: Run, pools: Pool
         Stage("read", partial(Reader, config.read, run.load), pools.tasks),  # manifest rows -> 16 kHz mono audio
         Stage("encode", partial(encoder, encode, weights), pools.encode),  # audio -> emissions: log-probs per frame
         Stage("decode", partial(decoder, decode, vocabulary, keep), pools.decode),  # emissions -> text, words, n-best
-        Stage("score", lambda: score, pools.tasks),  # text and reference -> error counts
+        Stage("score", partial(Scorer, scoring), pools.tasks),  # text and reference -> error counts
         Stage("write", partial(Writer, run, keep), pools.tasks),  # recordings -> a part, then its commit
     ]
 
 
-def decoding(settled: DecodeSettings, kept: Run, run: Run, pools: Pools) -> list[Stage]:
+def decoding(settled: DecodeSettings, scoring: ScoreSettings, kept: Run, run: Run, pools: Pools) -> list[Stage]:
     """The same from the emissions that another run has kept."""
     decode = replace(settled, threads=pools.decode_threads)
     return [
         Stage("load", partial(KeptUnits, run.load, kept), pools.tasks),  # manifest rows -> emissions
         Stage("decode", partial(decoder, decode, vocabulary_of(kept)), pools.decode),
-        Stage("score", lambda: score, pools.tasks),
+        Stage("score", partial(Scorer, scoring), pools.tasks),
         Stage("write", partial(Writer, run), pools.tasks),
     ]
 

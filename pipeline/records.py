@@ -47,6 +47,15 @@ class Word(NamedTuple):
     posterior: float | None = None  # the share of the n-best's probability that has it there
 
 
+class Phone(NamedTuple):
+    """A sound of a hypothesis with its place in the recording."""
+
+    phone: str  # as the model's labels write it
+    start_s: float
+    end_s: float
+    confidence: float | None  # geometric mean of its label's probabilities over its frames
+
+
 class Alternative(NamedTuple):
     """One of the n best hypotheses. Scores are natural logarithms."""
 
@@ -57,7 +66,7 @@ class Alternative(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class ErrorCounts:
-    """Word or character errors against the reference: counts, because counts add and rates do not."""
+    """Word, character or phone errors against the reference: counts, because counts add and rates do not."""
 
     hits: int = 0
     substitutions: int = 0
@@ -108,7 +117,8 @@ class Recording:
     frame_s: float | None = None  # seconds from one frame of the emissions to the next
 
     text: str | None = None
-    words: list[Word] | None = None
+    words: list[Word] | None = None  # None of an ok recording: its text is phones, which no lexicon made words of
+    phones: list[Phone] | None = None  # of a model of phonemes
     confidence: float | None = None
     score: float | None = None  # of the best hypothesis, as an alternative's; None: a greedy decoder has none
     nbest: list[Alternative] | None = None  # best first, where more than one was asked for
@@ -116,6 +126,8 @@ class Recording:
 
     word_errors: ErrorCounts | None = None
     char_errors: ErrorCounts | None = None
+    reference_phones: str | None = None  # the reference as the phonemiser says it, a space between two
+    phone_errors: ErrorCounts | None = None
 
     status: Literal["pending", "ok", "failed"] = "pending"
     error: str | None = None  # "stage: reason", short and stable
@@ -125,8 +137,8 @@ class Recording:
         """Become a failure row: whatever a stage had filled in is dropped."""
         self.status, self.error, self.error_detail = "failed", f"{stage}: {error.reason}", error.detail
         self.audio = self.emissions = self.frame_s = self.truncated = None
-        self.text = self.words = self.confidence = self.score = self.nbest = self.narrowed = None
-        self.word_errors = self.char_errors = None
+        self.text = self.words = self.phones = self.confidence = self.score = self.nbest = self.narrowed = None
+        self.word_errors = self.char_errors = self.phone_errors = self.reference_phones = None
 
 
 _WEB = re.compile("https?://", re.IGNORECASE)
@@ -140,6 +152,8 @@ def without_query(uri: str) -> str:
 
 PLACE_FIELDS = ("member", "offset_s", "channel")  # of the output; `Span` and `Cut` tell them
 COUNT_FIELDS = tuple(count.name for count in fields(ErrorCounts))
+COUNTED = ("word", "char", "phone")  # what errors are counted in
+LISTS = {"words": Word, "phones": Phone, "nbest": Alternative}
 
 SCHEMA = pa.schema(
     [
@@ -170,6 +184,19 @@ SCHEMA = pa.schema(
                 )
             ),
         ),
+        pa.field(
+            "phones",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("phone", pa.string()),
+                        pa.field("start_s", pa.float32()),
+                        pa.field("end_s", pa.float32()),
+                        pa.field("confidence", pa.float32()),
+                    ]
+                )
+            ),
+        ),
         pa.field("score", pa.float64()),
         pa.field(
             "nbest",
@@ -185,8 +212,8 @@ SCHEMA = pa.schema(
         ),
         pa.field("narrowed", pa.bool_()),
         pa.field("reference", pa.string()),
-        *(pa.field(f"word_{name}", pa.int32()) for name in COUNT_FIELDS),
-        *(pa.field(f"char_{name}", pa.int32()) for name in COUNT_FIELDS),
+        pa.field("reference_phones", pa.string()),
+        *(pa.field(f"{kind}_{name}", pa.int32()) for kind in COUNTED for name in COUNT_FIELDS),
     ]
 )
 
@@ -197,7 +224,10 @@ def to_table(recordings: list[Recording]) -> pa.Table:
 
 
 def from_table(table: pa.Table) -> list[Recording]:
-    """The inverse of `to_table`, for rows that an earlier attempt finished."""
+    """The inverse of `to_table`, for rows that an earlier attempt or run finished; columns that it lacks are null."""
+    for column in SCHEMA:
+        if column.name not in table.schema.names:  # a run of an earlier version, whose emissions are decoded again
+            table = table.append_column(column, pa.nulls(len(table), column.type))
     return [_recording(row) for row in table.select(SCHEMA.names).to_pylist()]
 
 
@@ -205,32 +235,33 @@ def _row(recording: Recording) -> dict[str, object]:
     row: dict[str, object] = {
         name: getattr(recording, name)
         for name in SCHEMA.names
-        if name not in ("words", "nbest", *PLACE_FIELDS) and not name.startswith(("word_", "char_"))
+        if name not in (*LISTS, *PLACE_FIELDS) and not name.startswith(tuple(f"{kind}_" for kind in COUNTED))
     }
     row["uri"] = without_query(recording.uri)
     row["member"] = recording.span.member if recording.span else None
     row["offset_s"] = recording.cut.offset_s if recording.cut[:2] != WHOLE[:2] else None
     row["channel"] = recording.cut.channel
-    row["words"] = None if recording.words is None else [word._asdict() for word in recording.words]
-    row["nbest"] = None if recording.nbest is None else [alternative._asdict() for alternative in recording.nbest]
-    for kind, counts in (("word", recording.word_errors), ("char", recording.char_errors)):
+    for name in LISTS:
+        items = getattr(recording, name)
+        row[name] = None if items is None else [item._asdict() for item in items]
+    for kind in COUNTED:
+        counts = getattr(recording, f"{kind}_errors")
         for name in COUNT_FIELDS:
             row[f"{kind}_{name}"] = None if counts is None else getattr(counts, name)
     return row
 
 
 def _recording(row: dict[str, object]) -> Recording:
-    counts: dict[str, ErrorCounts | None] = {}
-    for kind in ("word", "char"):
+    filled: dict[str, object] = {}
+    for kind in COUNTED:
         values = {name: row.pop(f"{kind}_{name}") for name in COUNT_FIELDS}
-        counts[kind] = None if values["hits"] is None else ErrorCounts(**values)  # type: ignore[arg-type]
-    words, nbest = row.pop("words"), row.pop("nbest")
+        filled[f"{kind}_errors"] = None if values["hits"] is None else ErrorCounts(**values)  # type: ignore[arg-type]
+    for name, kind_of in LISTS.items():
+        items = row.pop(name)
+        filled[name] = None if items is None else [kind_of(**item) for item in items]  # type: ignore[attr-defined]
     member, offset_s, channel = (row.pop(name) for name in PLACE_FIELDS)
-    recording = Recording(**row)  # type: ignore[arg-type]
+    recording = Recording(**row, **filled)  # type: ignore[arg-type]
     recording.span = None if member is None else Span(member, 0)  # type: ignore[arg-type]  # it will not be read again
     length_s = None if offset_s is None else recording.duration_s
     recording.cut = Cut(offset_s or 0.0, length_s, channel)  # type: ignore[arg-type]
-    recording.words = None if words is None else [Word(**word) for word in words]  # type: ignore[attr-defined]
-    recording.nbest = None if nbest is None else [Alternative(**one) for one in nbest]  # type: ignore[attr-defined]
-    recording.word_errors, recording.char_errors = counts["word"], counts["char"]
     return recording

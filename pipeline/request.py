@@ -9,12 +9,12 @@ from posixpath import basename
 from typing import Any
 
 import pipeline
-from pipeline import plan, store
+from pipeline import plan, score, store
 from pipeline import run as runs
 from pipeline.carry import Stage
 from pipeline.config import Config, DecodeConfig, EncodeConfig, ReadConfig
+from pipeline.decode.again import decoded_as, goes_by_run, refuse_others
 from pipeline.decode.fit import misfits
-from pipeline.decode.options import WEIGHTS
 from pipeline.decode.settings import DecodeSettings, settle, without_effect
 from pipeline.errors import UsageError
 from pipeline.manifest import Doubled, Manifest
@@ -22,6 +22,7 @@ from pipeline.models.locate import checkpoint_directory, model_hash
 from pipeline.records import without_query
 from pipeline.resources import Pools
 from pipeline.run import Input, Run
+from pipeline.score import ScoreSettings
 from pipeline.sources.entries import Source
 from pipeline.sources.found import Tell
 from pipeline.sources.recognise import open_source
@@ -29,6 +30,8 @@ from pipeline.sources.spool import Spool
 from pipeline.store import Folder
 from pipeline.text.features import FeatureExtractor
 from pipeline.text.vocabulary import Vocabulary
+
+NUM_LOOKED_AT = 100  # references
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,13 @@ class Request:
 
     @cached_property
     def decoding(self) -> DecodeSettings:
-        return settle(self.effective.decode)
+        return settle(self.effective.decode, self.vocabulary)
 
-    @property
+    @cached_property
+    def scoring(self) -> ScoreSettings:
+        return score.settle(self.config.score, self.vocabulary)
+
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         encode = self.config.encode
         return Vocabulary.from_pretrained(checkpoint_directory(encode.model), encode.language)
@@ -80,21 +87,31 @@ class Request:
         model, language = self.config.encode.model, self.config.encode.language
         directory = checkpoint_directory(model)
         FeatureExtractor.from_pretrained(directory)
-        vocabulary = Vocabulary.from_pretrained(directory, language)
+        vocabulary = self.vocabulary
         shape = AutoConfig.from_pretrained(directory)
         if not language:  # whose head is another
             vocabulary.check_width(shape.vocab_size, directory)
-        return runs.settings_of(self.config, self.input, model_hash(model, language), self.decoding)
+        return runs.settings_of(self.config, self.input, model_hash(model, language), self.decoding, self.scoring)
 
     def warnings(self) -> list[str]:
         """What is probably not meant."""
-        return doubts(self.effective.decode, self.decoding, self.vocabulary)
+        told = doubts(self.effective.decode, self.decoding, self.vocabulary)
+        return told + score.without_effect(self.config.score, self.vocabulary)
+
+    def doubts_of(self, run: Run, unit: int) -> list[str]:
+        """What is probably not meant, as far as some recordings of a unit can tell."""
+        if not self.scoring.language:
+            return []
+        recordings = run.manifest.unit(unit).recordings
+        references = [one.reference for one in recordings if one.reference is not None]
+        return score.unheard(self.scoring, self.vocabulary, references[:NUM_LOOKED_AT])
 
     def told(self) -> dict[str, Any]:
         """What run.json holds for those who read it later."""
         return {
             "config": self.effective.as_dict(),
             "decoding": self.decoding.as_dict(),
+            "scoring": self.scoring.as_dict(),
             "vocabulary": runs.vocabulary_as_dict(self.vocabulary),
         }
 
@@ -107,7 +124,7 @@ class Request:
         return f"{without_query(self.input)}: {source.description}{doubt}"
 
     def stages(self, config: Config, run: Run, pools: Pools) -> list[Stage]:
-        return plan.transcription(config, self.decoding, run, pools)
+        return plan.transcription(config, self.decoding, self.scoring, run, pools)
 
 
 class Listing:
@@ -167,8 +184,8 @@ class DecodeRequest(Request):
 
     @cached_property
     def decoding(self) -> DecodeSettings:
-        settled = settle(self.effective.decode)
-        if not self.config.decode.lm and settled.models:
+        settled = settle(self.effective.decode, self.vocabulary)
+        if goes_by_run(self.config.decode):
             refuse_others(self.kept, settled, unigrams_too=self.config.decode.unigrams is None)
         return settled
 
@@ -178,7 +195,7 @@ class DecodeRequest(Request):
         decode = decoded_as(self.kept, self.config.decode)
         return replace(self.config, read=ReadConfig(), encode=EncodeConfig(device="cpu"), decode=decode)
 
-    @property
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         return runs.vocabulary_of(self.kept)
 
@@ -189,6 +206,7 @@ class DecodeRequest(Request):
             "input": kept.info()["settings"]["input"],
             "emissions": f"of run {kept.id}",
             **self.decoding.that_shape_results(),
+            **self.scoring.that_shape_results(),
         }
 
     def warnings(self) -> list[str]:
@@ -210,7 +228,7 @@ class DecodeRequest(Request):
         return source.description
 
     def stages(self, config: Config, run: Run, pools: Pools) -> list[Stage]:
-        return plan.decoding(self.decoding, self.kept, run, pools)
+        return plan.decoding(self.decoding, self.scoring, self.kept, run, pools)
 
 
 def _same_run(one: Folder, other: Folder) -> bool:
@@ -248,43 +266,10 @@ def doubts(config: DecodeConfig, settled: DecodeSettings, vocabulary: Vocabulary
 
 
 def described(settled: DecodeSettings) -> str:
-    """The decoder and its language models, in a few words."""
-    return ", ".join([settled.decoder, *(basename(m.directory or m.location) for m in settled.models)])
-
-
-def decoded_as(run: Run, config: DecodeConfig) -> DecodeConfig:
-    """With the decoder, the language models and the weights of a run, where neither of the first two is configured."""
-    if config.lm or config.decoder != "auto":
-        return config
-    there = run.info()["config"]["decode"]
-    weights = {name: there[name] for name in WEIGHTS if getattr(config, name) is None}
-    return replace(with_models_of(run, config), decoder=there["decoder"], **weights)
-
-
-def with_models_of(run: Run, config: DecodeConfig) -> DecodeConfig:
-    """With the language models that a run was decoded with, where none is configured."""
-    info = run.info()
-    models = info["decoding"]["models"]
-    if config.lm or not models:
-        return config
-    shares = tuple(model["weights"]["share"] for model in models)
-    unigrams = {model["unigrams"] for model in models}  # several: of decoder directories, which bring their own
-    return replace(
-        config,
-        lm=tuple(model["directory"] or model["location"] for model in models),
-        lm_shares=shares if len(set(shares)) > 1 else (),
-        unigrams=config.unigrams or (unigrams.pop() if len(unigrams) == 1 else None),
-    )
-
-
-def refuse_others(run: Run, settled: DecodeSettings, unigrams_too: bool) -> None:
-    """The files that a run names must still be those that it was decoded with, where they are taken from it."""
-    for now, then in zip(settled.models, run.info()["decoding"]["models"], strict=True):
-        other = now.location if now.content != then["content"] else None
-        if unigrams_too and now.unigrams_content != then["unigrams_content"]:
-            other = other or now.unigrams or now.location
-        if other:
-            raise UsageError(f"{other} is no longer what {run.folder.url} was decoded with: say with --lm what to take")
+    """The decoder, its lexicon and its language models, in a few words."""
+    lexicon = [settled.lexicon.location] if settled.lexicon else []
+    models = [model.directory or model.location for model in settled.models]
+    return ", ".join([settled.decoder, *map(basename, lexicon + models)])
 
 
 def run_with_emissions(url: str) -> Run:

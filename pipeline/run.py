@@ -31,6 +31,7 @@ from pipeline.errors import UsageError
 from pipeline.lock import LOCK
 from pipeline.manifest import Doubled, Manifest, UnitInfo
 from pipeline.records import from_table, without_query
+from pipeline.score import ScoreSettings
 from pipeline.storage_errors import as_usage
 from pipeline.store import DEADLINE_S, Folder
 from pipeline.text.vocabulary import Vocabulary
@@ -187,19 +188,22 @@ def vocabulary_as_dict(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def vocabulary_of(run: Run) -> Vocabulary:
-    """The labels of the model that a run was made with."""
+    """The labels of the model that a run was made with; runs of earlier versions say less of them."""
     values = run.info()["vocabulary"]
     return Vocabulary(**values | {"labels": tuple(values["labels"]), "silent": frozenset(values["silent"])})
 
 
-def settings_of(config: Config, source_url: str, model_hash: str, decoding: DecodeSettings) -> dict[str, Any]:
+def settings_of(
+    config: Config, source_url: str, model_hash: str, decoding: DecodeSettings, scoring: ScoreSettings
+) -> dict[str, Any]:
     """Everything that a run's results depend on: two runs with equal settings may share a directory."""
-    as_given = {name: value for name, value in config.that_shape_results().items() if not name.startswith("decode.")}
+    given, settled = config.that_shape_results(), ("decode.", "score.")
     return {
         "nightshift": pipeline.__version__,
         "input": without_query(source_url),
-        **as_given,
+        **{name: value for name, value in given.items() if not name.startswith(settled)},
         **decoding.that_shape_results(),
+        **scoring.that_shape_results(),
         "encode.model": f"contents {model_hash}",  # not its name: a copy of a checkpoint is the same model
     }
 
@@ -265,16 +269,16 @@ def pending_units(units: list[UnitInfo], commits: dict[int, Commit], retry_faile
 
 def _refuse_difference(folder: Folder, there: dict[str, Any], wanted: dict[str, Any]) -> None:
     names = sorted({*there, *wanted})
-    changed = [
-        f"{n}: {_shown(there.get(n))} -> {_shown(wanted.get(n))}" for n in names if there.get(n) != wanted.get(n)
-    ]
+    changed = [f"{n}: {_shown(there, n)} -> {_shown(wanted, n)}" for n in names if there.get(n) != wanted.get(n)]
     if changed:
         raise UsageError(
             f"{folder.url} is another run ({'; '.join(changed)}); give another directory, or --overwrite to delete it"
         )
 
 
-def _shown(value: Any) -> str:
+def _shown(settings: dict[str, Any], name: str) -> str:
+    """A setting that another decoder has, or another version, is not one that says none."""
+    value = settings.get(name, "unset")
     return "none" if value is None else str(value)
 
 

@@ -1,20 +1,127 @@
-"""The score stage: word and character error counts against the reference, by jiwer.
+"""The score stage: word, character and phone error counts against the reference, by jiwer.
 
-Counts are stored because they add; rates are derived from their sums. Texts are compared as they are: knows nothing
-of normalisation.
+Counts are stored because they add; rates are derived from their sums. Texts stay as they are: what a normaliser makes
+of them is compared and forgotten. Knows nothing of how a normaliser or a phonemiser works.
 """
 
-from pipeline.records import ErrorCounts
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import ScoreConfig
+from pipeline.errors import UsageError
+from pipeline.records import ErrorCounts, Recording
+from pipeline.text.vocabulary import Vocabulary
 from pipeline.unit import Unit
 
+if TYPE_CHECKING:
+    from pipeline.text.espeak import Phonemizer
 
-def score(unit: Unit) -> Unit:
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How a run scores, settled before it starts."""
+
+    normalizer: str = "none"
+    version: str = ""  # of what else decides what the normaliser does
+    language: str = ""  # of the phonemiser; empty: phones are not compared
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def that_shape_results(self) -> dict[str, Any]:
+        """For the fingerprint."""
+        return {
+            "score.language": self.language or None,
+            "score.normalizer": f"{self.normalizer} ({self.version})" if self.version else self.normalizer,
+        }
+
+
+def settle(config: ScoreConfig, vocabulary: Vocabulary) -> ScoreSettings:
+    """What the configuration amounts to; opens nothing, but refuses what could not be opened."""
+    from pipeline.text.normalize import normalizer
+
+    try:
+        chosen = normalizer(config.normalizer)
+    except UsageError as error:
+        raise UsageError(f"score.normalizer = {config.normalizer}: {error}") from error
+    language = config.language if vocabulary.phonemes else ""
+    if language:
+        from pipeline.text.espeak import Phonemizer
+
+        Phonemizer(language)
+    return ScoreSettings(str(chosen), chosen.version, language)
+
+
+def without_effect(config: ScoreConfig, vocabulary: Vocabulary) -> list[str]:
+    """Warnings of settings that somebody made and scoring does not look at."""
+    idle = config.language and not vocabulary.phonemes
+    return ["score.language without effect: the model writes letters, no phones to compare"] if idle else []
+
+
+class Scorer:
     """Recordings with a reference get their counts; the others are left alone."""
-    for recording in unit.pending():
-        if recording.reference is not None and recording.text is not None:
-            recording.word_errors = count_words(recording.reference, recording.text)
-            recording.char_errors = count_characters(recording.reference, recording.text)
-    return unit
+
+    def __init__(self, settings: ScoreSettings) -> None:
+        from pipeline.text.normalize import normalizer
+
+        self._normalize = normalizer(settings.normalizer)
+        if self._normalize.version != settings.version:
+            raise UsageError(
+                f"score.normalizer = {settings.normalizer}: the run was started with {settings.version}, here is "
+                f"{self._normalize.version}; install the same everywhere"
+            )
+        self._phonemizer = None
+        if settings.language:
+            from pipeline.text.espeak import Phonemizer
+
+            self._phonemizer = Phonemizer(settings.language)
+
+    def __call__(self, unit: Unit) -> Unit:
+        scored = [one for one in unit.pending() if one.reference is not None and one.text is not None]
+        for recording in scored:
+            if recording.phones is None or recording.words is not None:  # else the text is phones, and no spelling
+                self._count_text(recording)
+        self._count_phones([recording for recording in scored if recording.phones is not None])
+        return unit
+
+    def _count_text(self, recording: Recording) -> None:
+        assert recording.reference is not None and recording.text is not None
+        reference, heard = self._normalize(recording.reference), self._normalize(recording.text)
+        recording.word_errors, recording.char_errors = count_words(reference, heard), count_characters(reference, heard)
+
+    def _count_phones(self, recordings: list[Recording]) -> None:
+        """All references of a unit in one call."""
+        if self._phonemizer is None or not recordings:
+            return
+        references = said(self._phonemizer, [recording.reference or "" for recording in recordings])
+        for recording, phones in zip(recordings, references, strict=True):
+            recording.reference_phones = phones
+            heard = " ".join(phone.phone for phone in recording.phones or [])
+            recording.phone_errors = count_words(recording.reference_phones, heard)
+
+
+def said(phonemizer: "Phonemizer", texts: Sequence[str]) -> list[str]:
+    """The phones of texts in lower case, one space apart: espeak spells IT out, and models are not trained on that."""
+    return [_spaced(phones) for phones in phonemizer([text.lower() for text in texts])]
+
+
+def unheard(settings: ScoreSettings, vocabulary: Vocabulary, references: Sequence[str]) -> list[str]:
+    """A warning where references are said with phones that are no label of the model: each will count as an error."""
+    if not settings.language:
+        return []
+    from pipeline.text.espeak import Phonemizer
+
+    counts = Counter(phone for phones in said(Phonemizer(settings.language), references) for phone in phones.split())
+    strange = Counter({phone: num for phone, num in counts.items() if phone not in vocabulary.labels})
+    if not strange:
+        return []
+    some = ", ".join(phone for phone, _ in strange.most_common(5))
+    return [
+        f"score.language = {settings.language}: {strange.total() / counts.total():.1%} of the references' phones, such "
+        f"as {some}, are no labels of the model, and each counts as an error"
+    ]
 
 
 def count_words(reference: str, hypothesis: str) -> ErrorCounts:

@@ -33,6 +33,8 @@ class Summary:
     tally: Tally  # of what is committed
     seconds_total: float  # of audio in the manifest: known, or estimated from sizes
     seconds_known: bool
+    normalizer: str = "none"  # of texts, before they are compared
+    language: str = ""  # in which references are said, to compare phones
     emissions_bytes: int = 0  # kept
     num_retried: int = 0  # requests to stores that were made again, by what was committed and by the session's driver
     stage_s: dict[str, float] = field(default_factory=dict)  # wall seconds of all workers together
@@ -50,8 +52,9 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         """For summary.json and --json: nested plain values, the derived ones included."""
         values = dataclasses.asdict(self)
-        values |= {"complete": self.complete, "wer": self.tally.words.rate, "cer": self.tally.chars.rate}
-        return values
+        tally = self.tally
+        rates = {"wer": tally.words.rate, "cer": tally.chars.rate, "per": tally.phones.rate}
+        return values | {"complete": self.complete} | rates
 
 
 def summarise(run: Run, units: list[UnitInfo], commits: list[Commit], session: Session | None = None) -> Summary:
@@ -60,15 +63,19 @@ def summarise(run: Run, units: list[UnitInfo], commits: list[Commit], session: S
     for commit in commits:
         stage_s.update(commit.stage_s)
         stage_cpu_s.update(commit.stage_cpu_s)
+    info = run.info()
+    scoring = info.get("scoring", {})  # runs of earlier versions compared texts as they are
     return Summary(
         run=run.folder.url,
         num_units=len(units),
         num_committed=len(commits),
         num_recordings=sum(unit.num_recordings for unit in units),
-        num_doubled_ids=run.info()["num_doubled_ids"],
+        num_doubled_ids=info["num_doubled_ids"],
         tally=sum((commit.tally for commit in commits), Tally()),
         seconds_total=sum(unit.seconds for unit in units),
         seconds_known=all(unit.seconds_known for unit in units),
+        normalizer=scoring.get("normalizer", "none"),
+        language=scoring.get("language", ""),
         emissions_bytes=sum(commit.emissions.size for commit in commits if commit.emissions),
         num_retried=sum(commit.num_retried for commit in commits) + (session.num_retried if session else 0),
         stage_s=dict(stage_s),

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline import emissions
-from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.settings import DecodeSettings
 from pipeline.errors import RecordingError, UsageError
 from pipeline.intervals import Interval, Numbers, bootstrap
@@ -131,10 +130,18 @@ def sample(run: Run, num_recordings: int, seed: int) -> list[Heard]:
     return [Heard(kept[unit, name], seconds, reference) for unit, name, seconds, reference in drawn]
 
 
-def tune(run: Run, settings: DecodeSettings, heard: list[Heard], plan: Plan, told: Callable[[str], None]) -> Tuned:
-    """Try the plan's settings. `told` hears what is being tried."""
+def tune(
+    run: Run,
+    settings: DecodeSettings,
+    heard: list[Heard],
+    plan: Plan,
+    told: Callable[[str], None],
+    normalize: Callable[[str], str] = str,
+) -> Tuned:
+    """Try the plan's settings. `told` hears what is being tried; errors are those of normalised texts."""
     from pipeline.decode.backends import native_search
 
+    heard = [one._replace(reference=normalize(one.reference)) for one in heard]
     half = (len(heard) + 1) // 2
     choosing, telling = heard[:half], heard[half:]
     if not all(any(one.reference.split() for one in part) for part in (choosing, telling)):
@@ -142,7 +149,7 @@ def tune(run: Run, settings: DecodeSettings, heard: list[Heard], plan: Plan, tol
             f"{run.folder.url}: half of the {len(heard):,} recordings drawn have no word in any reference: "
             "draw more (--num-recordings) or others (--seed)"
         )
-    bench = _Bench(native_search(settings, Alphabet.of(vocabulary_of(run))), settings)
+    bench = _Bench(native_search(settings, vocabulary_of(run)), settings, normalize)
     configured = _configured(settings)
     trials: dict[Setting, Trial] = {}
 
@@ -187,8 +194,8 @@ def tune(run: Run, settings: DecodeSettings, heard: list[Heard], plan: Plan, tol
 class _Bench:
     """Decodes the same recordings under one setting after another."""
 
-    def __init__(self, search: Any, settings: DecodeSettings) -> None:
-        self._search, self._settings = search, settings
+    def __init__(self, search: Any, settings: DecodeSettings, normalize: Callable[[str], str]) -> None:
+        self._search, self._settings, self._normalize = search, settings, normalize
         self._counted: dict[tuple[str, str], int] = {}  # errors by reference and text: most settings agree on most
 
     def run(self, setting: Setting, heard: list[Heard]) -> Trial:
@@ -217,7 +224,7 @@ class _Bench:
 
     def _errors(self, reference: str, text: str) -> int:
         if (reference, text) not in self._counted:
-            self._counted[reference, text] = count_words(reference, text).num_errors
+            self._counted[reference, text] = count_words(reference, self._normalize(text)).num_errors
         return self._counted[reference, text]
 
 

@@ -19,10 +19,9 @@ from pipeline.demo.sample import SENTENCES
 from pipeline.drive import drive
 from pipeline.emissions import Keeping, Kept, read, rounded, to_bytes
 from pipeline.errors import RecordingError, UsageError
-from pipeline.plan import decoding
 from pipeline.progress import Progress
 from pipeline.records import Recording
-from pipeline.request import DecodeRequest, Request, run_with_emissions
+from pipeline.request import DecodeRequest, Request
 from pipeline.run import find
 from pipeline.store import Folder
 from pipeline.unit import Unit
@@ -170,7 +169,7 @@ def test_a_recording_that_kills_its_decoder_is_a_row_and_the_rest_are_done(trans
     request = again(transcribed, tmp_path / "out", "run.address=local")
 
     def with_a_killer(config, run, pools) -> list[Stage]:
-        load, decode, *rest = decoding(request.decoding, run_with_emissions(str(transcribed)), run, pools)
+        load, decode, *rest = request.stages(config, run, pools)
         return [load, Stage("deadly", partial(Deadly, "003.ogg", tmp_path), decode.pool), decode, *rest]
 
     assert run(request, make_stages=with_a_killer).complete

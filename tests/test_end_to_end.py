@@ -11,11 +11,9 @@ import pytest
 
 from pipeline import config as configuration
 from pipeline.carry import Stage
-from pipeline.decode.settings import settle
 from pipeline.drive import Request, drive
 from pipeline.errors import UsageError
 from pipeline.lock import Lock
-from pipeline.plan import transcription
 from pipeline.progress import Progress
 from pipeline.run import find
 from pipeline.store import Folder
@@ -131,11 +129,12 @@ def test_a_recording_that_kills_its_encoder_is_a_row_and_the_rest_are_done(reque
     shutil.rmtree(tmp_path / "out")
 
     def with_a_killer(config, run, pools) -> list[Stage]:
-        read, encode, *rest = transcription(config, settle(config.decode), run, pools)
+        read, encode, *rest = request.stages(config, run, pools)
         killer = Stage("deadly", partial(Deadly, "003.ogg", tmp_path), encode.pool)
         return [read, killer, encode, *rest]
 
-    result = run(request_of("run.address=local"), make_stages=with_a_killer)
+    request = request_of("run.address=local")
+    result = run(request, make_stages=with_a_killer)
     found = {row["id"]: row for row in rows(tmp_path / "out")}
     assert result.complete
     assert found["003.ogg"]["error"] == "deadly: killed its process"

@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import RecordingError
-from pipeline.records import Alternative, Cut, ErrorCounts, Recording, Span, Word, from_table, to_table, without_query
+from pipeline.records import (
+    SCHEMA,
+    Alternative,
+    Cut,
+    ErrorCounts,
+    Phone,
+    Recording,
+    Span,
+    Word,
+    from_table,
+    to_table,
+    without_query,
+)
 from pipeline.unit import Unit
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -27,12 +39,15 @@ RECORDINGS = st.builds(
     text=st.none() | TEXT,
     words=st.none()
     | st.lists(st.builds(Word, TEXT, SINGLE, SINGLE, st.none() | SINGLE, st.none() | SINGLE), max_size=3),
+    phones=st.none() | st.lists(st.builds(Phone, TEXT, SINGLE, SINGLE, st.none() | SINGLE), max_size=3),
     confidence=st.none() | SINGLE,
     score=st.none() | st.floats(-1e9, 0),
     nbest=st.none() | st.lists(st.builds(Alternative, TEXT, st.floats(-1e9, 0), st.floats(-1e9, 0)), max_size=2),
     narrowed=st.none() | st.booleans(),
     word_errors=st.none() | COUNTS,
     char_errors=st.none() | COUNTS,
+    reference_phones=st.none() | TEXT,
+    phone_errors=st.none() | COUNTS,
     status=st.sampled_from(["ok", "failed"]),
     error=st.none() | TEXT,
     error_detail=st.none() | TEXT,
@@ -53,6 +68,15 @@ def test_what_is_written_is_what_comes_back(recordings: list[Recording]) -> None
     assert from_table(to_table(recordings)) == recordings
 
 
+@given(st.lists(PLACED, max_size=2))
+def test_of_an_earlier_version_s_part_what_it_has_comes_back(recordings: list[Recording]) -> None:
+    """Else emissions that were kept before there were phones could not be decoded again."""
+    new = [name for name in SCHEMA.names if name.startswith("phone") or name == "reference_phones"]
+    without = [replace(one, phones=None, reference_phones=None, phone_errors=None) for one in recordings]
+    assert len(new) == 6
+    assert from_table(to_table(recordings).drop_columns(new)) == without
+
+
 @given(COUNTS, COUNTS)
 def test_counts_of_parts_add_up_to_counts_of_the_whole(one: ErrorCounts, other: ErrorCounts) -> None:
     both = one + other
@@ -67,7 +91,8 @@ def test_a_failure_row_holds_nothing_half_done() -> None:
     row.truncated = True
     row.text, row.words, row.confidence, row.frame_s = "HELLO", [Word("HELLO", 0, 1, 1)], 0.5, 0.02
     row.score, row.nbest, row.narrowed = -1.0, [Alternative("HELLO", -1.0, -2.0)], True
-    row.word_errors = row.char_errors = ErrorCounts(1)
+    row.word_errors = row.char_errors = row.phone_errors = ErrorCounts(1)
+    row.phones, row.reference_phones = [Phone("h", 0, 1, 1)], "h ə l oʊ"
     row.fail("decode", RecordingError("a reason", "a detail"))
     assert row == Recording(
         *("a", "a.wav"),

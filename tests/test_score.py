@@ -1,4 +1,4 @@
-"""Error counts against jiwer and rapidfuzz, on texts with every kind of white space."""
+"""Error counts against jiwer and rapidfuzz, on texts with every kind of white space; of phones against phonemizer."""
 
 import jiwer
 import pytest
@@ -6,10 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
-from pipeline.errors import RecordingError
-from pipeline.records import ErrorCounts, Recording
-from pipeline.score import count_characters, count_words, score
+from pipeline.config import ScoreConfig
+from pipeline.errors import RecordingError, UsageError
+from pipeline.records import ErrorCounts, Phone, Recording, Word
+from pipeline.score import Scorer, ScoreSettings, count_characters, count_words, settle, unheard, without_effect
+from pipeline.text.vocabulary import Vocabulary
 from pipeline.unit import Unit
+
+LETTERS = Vocabulary(("<pad>", "|", "A"), 0, 1, frozenset({0}))
+PHONEMES = Vocabulary(("<pad>", "h", "ə", "l", "oʊ"), 0, None, frozenset({0}), phonemes=True)
 
 WORDS = st.lists(st.sampled_from(["A", "I", "THE", "THERE", "é", "e\u0301", "中文", "I'M"]), max_size=8)
 SPACE = st.sampled_from([" ", "  ", "\t", "\n", "\u00a0", "\u2003", "\u3000", "\r\n"])
@@ -66,8 +71,115 @@ def test_only_what_was_heard_and_has_a_reference_is_scored() -> None:
     failed.fail("read", RecordingError("not audio"))
     heard, unknown = Recording("heard", "x", reference="A B", text="A"), Recording("unknown", "x", text="A")
     silent = Recording("silent", "x", reference="A", text="")
-    score(Unit(0, [failed, heard, unknown, silent]))
+    Scorer(ScoreSettings())(Unit(0, [failed, heard, unknown, silent]))
     assert (failed.word_errors, unknown.word_errors, unknown.char_errors) == (None, None, None)
     assert heard.word_errors == ErrorCounts(hits=1, deletions=1)
     assert heard.char_errors == ErrorCounts(hits=1, deletions=2)
     assert silent.word_errors == ErrorCounts(deletions=1)  # hearing nothing is an error, not an absence
+
+
+# ---- normalised
+
+
+def test_both_sides_are_normalised_and_the_texts_stay_as_they_are() -> None:
+    row = Recording("a", "a", reference="Hello,  World!", text="HELLO WORD")
+    Scorer(settle(ScoreConfig(normalizer="basic"), LETTERS))(Unit(0, [row]))
+    assert row.word_errors == ErrorCounts(hits=1, substitutions=1)
+    assert row.char_errors == ErrorCounts(hits=10, deletions=1)
+    assert (row.reference, row.text) == ("Hello,  World!", "HELLO WORD")
+
+
+def test_a_normaliser_that_there_is_not_is_refused_before_the_run_and_another_version_of_it_in_the_run() -> None:
+    with pytest.raises(UsageError, match="bassic"):
+        settle(ScoreConfig(normalizer="bassic"), LETTERS)
+    with pytest.raises(UsageError, match=r"was started with unicode 0, here is unicode .*; install the same"):
+        Scorer(ScoreSettings("basic", "unicode 0"))
+
+
+# ---- phones
+
+
+def heard_as(phones: str, reference: str | None, words: list[Word] | None = None) -> Recording:
+    said = [Phone(phone, 0.0, 0.1, 0.9) for phone in phones.split()]
+    text = phones if words is None else " ".join(word.word for word in words)
+    return Recording("a", "a", reference=reference, text=text, phones=said, words=words)
+
+
+@pytest.fixture
+def english() -> Scorer:
+    pytest.importorskip("phonemizer", reason="phonemizer is not installed")
+    return Scorer(settle(ScoreConfig(language="en-us"), PHONEMES))
+
+
+def test_phones_are_compared_with_those_of_the_reference_and_never_with_its_spelling(english: Scorer) -> None:
+    rows = [heard_as("h ə l l", "hello"), heard_as("h", None), heard_as("", "hello"), heard_as("h ə", "")]
+    english(Unit(0, rows))
+    assert [row.reference_phones for row in rows] == ["h ə l oʊ", None, "h ə l oʊ", ""]
+    assert [row.phone_errors for row in rows] == [
+        ErrorCounts(hits=3, substitutions=1),
+        None,
+        ErrorCounts(deletions=4),
+        ErrorCounts(insertions=2),
+    ]
+    assert {(row.word_errors, row.char_errors) for row in rows} == {(None, None)}
+
+
+def test_capitals_are_said_as_words(english: Scorer) -> None:
+    """espeak spells IT and WAS out, and most corpora are in capitals."""
+    rows = [heard_as("", "IT WAS US"), heard_as("", "it was us")]
+    english(Unit(0, rows))
+    assert rows[0].reference_phones == rows[1].reference_phones
+
+
+def test_references_are_said_as_phonemizer_says_them(english: Scorer) -> None:
+    backend = pytest.importorskip("phonemizer.backend", reason="phonemizer is not installed")
+    loader = pytest.importorskip("espeakng_loader", reason="espeakng-loader is not installed")
+    wrapper = pytest.importorskip("phonemizer.backend.espeak.wrapper").EspeakWrapper
+    wrapper.set_library(loader.get_library_path())
+    wrapper.set_data_path(loader.get_data_path())
+    separator = pytest.importorskip("phonemizer.separator", reason="phonemizer is not installed").Separator
+    texts = ["the night shift begins at ten", "can't, won't: 25 people", "garçon", "..."]
+    said = backend.EspeakBackend("en-us", language_switch="remove-flags").phonemize(
+        texts, separator=separator(phone=" ", word="", syllable="")
+    )
+    rows = [heard_as("ə", text) for text in texts]
+    english(Unit(0, rows))
+    assert [row.reference_phones for row in rows] == [" ".join(phones.split()) for phones in said]
+
+
+def test_words_of_a_lexicon_are_counted_as_words_and_their_phones_as_phones(english: Scorer) -> None:
+    row = heard_as("h ə l oʊ", "hello hello", [Word("hello", 0.0, 0.4, 0.9)])
+    english(Unit(0, [row]))
+    assert row.word_errors == ErrorCounts(hits=1, deletions=1)
+    assert row.char_errors == ErrorCounts(hits=5, deletions=6)
+    assert row.phone_errors == ErrorCounts(hits=4, deletions=4)
+
+
+def test_what_a_model_of_letters_says_is_never_said_by_espeak(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("pipeline.text.espeak._asked", refuse)
+    config = ScoreConfig(language="en-us")
+    row = Recording("a", "a", reference="A", text="A", words=[])
+    Scorer(settle(config, LETTERS))(Unit(0, [row]))
+    assert (row.reference_phones, row.phone_errors, row.word_errors) == (None, None, ErrorCounts(hits=1))
+    assert settle(config, LETTERS) == settle(ScoreConfig(), LETTERS)  # and so the run may be resumed without it
+    assert without_effect(config, PHONEMES) == without_effect(ScoreConfig(), LETTERS) == []
+    (told,) = without_effect(config, LETTERS)
+    assert told.startswith("score.language without effect")
+
+
+def test_a_language_that_cannot_be_said_is_refused_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("phonemizer", reason="phonemizer is not installed")
+    with pytest.raises(UsageError, match="no language 'en-uk'"):
+        settle(ScoreConfig(language="en-uk"), PHONEMES)
+
+
+def test_phones_that_no_label_is_are_told_with_their_share() -> None:
+    pytest.importorskip("phonemizer", reason="phonemizer is not installed")
+    english = ScoreSettings(language="en-us")
+    assert unheard(english, PHONEMES, ["hello", "HELLO"]) == unheard(ScoreSettings(), PHONEMES, ["cat"]) == []
+    (told,) = unheard(english, PHONEMES, ["hello", "cat"])  # h ə l oʊ k æ t
+    assert "42.9% of the references' phones, such as k, æ, t, are no labels of the model" in told
+    assert unheard(english, PHONEMES, []) == unheard(english, PHONEMES, [""]) == []

@@ -214,7 +214,7 @@ def test_the_language_model_of_the_run_is_taken_and_must_still_be_that(made, tmp
     lm, words = tmp_path / "lm.arpa", tmp_path / "words.txt"
     lm.write_text(ARPA)
     words.write_text("AB\nAC\nDE\nED\n")
-    decoding = settle(configuration.DecodeConfig(lm=(str(lm),), unigrams=str(words)))
+    decoding = settle(configuration.DecodeConfig(lm=(str(lm),), unigrams=str(words)), VOCABULARY)
     make_run(tmp_path / "run", decoding.as_dict())
     arguments = ["tune", str(tmp_path / "run"), *GRID]
     assert main(arguments) == 0
@@ -234,7 +234,7 @@ def test_the_language_model_of_the_run_is_taken_and_must_still_be_that(made, tmp
 def test_a_language_model_that_does_not_fit_is_warned_of_as_decode_does(made, tmp_path, capsys):
     lm = tmp_path / "lower.arpa"
     lm.write_text("".join(line if line[:1] in "\\n" else line.lower() for line in ARPA.splitlines(keepends=True)))
-    settings = settle(configuration.DecodeConfig(lm=(str(lm),)))
+    settings = settle(configuration.DecodeConfig(lm=(str(lm),)), VOCABULARY)
     (warning,) = misfits(settings, VOCABULARY)
     assert main(["tune", str(made / "run"), "--lm", str(lm), *GRID]) == 0
     assert f"nightshift: warning: {warning}" in capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""The decode stage by name: our compiled beam search, its plain twin over the kenlm package, or pyctcdecode.
+"""The decode stage by name: our compiled searches, for letters and for words from phones, the plain twin of the first
+over the kenlm package, or pyctcdecode.
 
 Fills the rows from what any of them finds; knows nothing of how they search. Built inside the process that decodes,
 because language models are opened and code is compiled here.
@@ -9,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -17,14 +19,15 @@ from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.ctcdecoder import log_probabilities
 from pipeline.decode.hypotheses import Beam, BeamWord, Decoded, WordModel
 from pipeline.decode.options import Hotwords, SearchOptions
-from pipeline.decode.settings import DecodeSettings, LmSettings, unigrams_of
+from pipeline.decode.settings import DecodeSettings, LmSettings, lexicon_of, unigrams_of
 from pipeline.errors import RecordingError, UsageError
-from pipeline.records import Alternative, FloatArray, Recording, Word
+from pipeline.records import Alternative, FloatArray, Phone, Recording, Word
 from pipeline.text.vocabulary import Vocabulary
 from pipeline.unit import Unit
 
 if TYPE_CHECKING:
     from pipeline.decode.beam import BeamSearch
+    from pipeline.decode.phones.search import WordSearch
 
 WARM_UP = "warm up"  # seconds of compiling and of opening language models, apart from those of decoding
 
@@ -36,17 +39,17 @@ class Search(Protocol):
 
 
 class BeamDecoder:
-    """The decode stage: all recordings of a unit at once -> text, words, scores, n best."""
+    """The decode stage: all recordings of a unit at once -> text, words, phones where a lexicon says them, n best."""
 
     def __init__(self, settings: DecodeSettings, vocabulary: Vocabulary) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
-        self._settings = settings
-        self._search = search(settings, vocabulary)
+        self._settings, self._vocabulary = settings, vocabulary
+        of: Any = search(settings, vocabulary)
+        # The characters of a search for words in phones are the phones.
+        self._decode = partial(of.decode, with_chars=True) if settings.lexicon else of.decode
         self._threads = settings.threads or len(os.sched_getaffinity(0))
         if settings.decoder == "native":
-            from pipeline.decode.beam import warm_up
-
-            warm_up(self._search)  # type: ignore[arg-type]
+            warm_up(settings, of)
         # Until a unit carries it away.
         self._warm_up_s: tuple[float, float] | None = time.perf_counter() - wall, time.process_time() - cpu
 
@@ -61,11 +64,13 @@ class BeamDecoder:
         if options.compat and self._settings.decoder != "pyctcdecode":
             # What is normalised already is normalised once more, as pyctcdecode does it.
             emissions = [log_probabilities(one, compat=True) for one in emissions]
-        found = self._search.decode(emissions, options, self._settings.hotwords, self._threads)
+        found = self._decode(emissions, options, self._settings.hotwords, self._threads)
         for recording, decoded in zip(pending, found, strict=True):
             if isinstance(decoded, RecordingError):
                 recording.fail("decode", decoded)
             else:
+                if self._settings.lexicon is not None:
+                    recording.phones = _phones(recording, decoded.beams[0], self._vocabulary)
                 _fill(recording, decoded, options.num_best > 1)
                 recording.narrowed = None if self._settings.decoder == "pyctcdecode" else decoded.narrowed
             recording.emissions = recording.frame_s = None
@@ -76,17 +81,16 @@ def search(settings: DecodeSettings, vocabulary: Vocabulary) -> Search:
     """What searches, with its language models loaded."""
     for model in settings.models:
         _check_content(model)
-    alphabet = Alphabet.of(vocabulary)
     if settings.decoder == "native":
-        return native_search(settings, alphabet)
+        return native_search(settings, vocabulary)
+    alphabet = Alphabet.of(vocabulary)
     if settings.decoder == "kenlm":
         return _plain_search(settings, alphabet)
     return _PyctcdecodeSearch(settings, alphabet)
 
 
-def native_search(settings: DecodeSettings, alphabet: Alphabet) -> "BeamSearch":
+def native_search(settings: DecodeSettings, vocabulary: Vocabulary) -> "BeamSearch | WordSearch":
     from pipeline.compiled import one_at_a_time
-    from pipeline.decode.beam import BeamSearch
     from pipeline.lm.model import LanguageModel
 
     models = [
@@ -94,7 +98,25 @@ def native_search(settings: DecodeSettings, alphabet: Alphabet) -> "BeamSearch":
         for m in settings.models
     ]
     with one_at_a_time():
-        return BeamSearch(alphabet, models, settings.search.compat)
+        if settings.lexicon is not None:
+            from pipeline.decode.phones.search import WordSearch
+
+            return WordSearch(vocabulary, lexicon_of(settings.lexicon, vocabulary).lexicon, models)
+        from pipeline.decode.beam import BeamSearch
+
+        return BeamSearch(Alphabet.of(vocabulary), models, settings.search.compat)
+
+
+def warm_up(settings: DecodeSettings, search: Any = None) -> None:
+    """Compile what the native search needs, or load what another process of this node has compiled."""
+    if settings.lexicon is not None:
+        from pipeline.decode.phones.search import warm_up as of_phones
+
+        of_phones(search)
+    else:
+        from pipeline.decode.beam import warm_up as of_letters
+
+        of_letters(search)
 
 
 def _plain_search(settings: DecodeSettings, alphabet: Alphabet) -> Search:
@@ -169,6 +191,23 @@ def _fill(recording: Recording, decoded: Decoded, with_alternatives: bool) -> No
     recording.score = best.score
     if with_alternatives:
         recording.nbest = [Alternative(beam.text, beam.score, beam.logit_score) for beam in decoded.beams]
+
+
+def _phones(recording: Recording, beam: Beam, vocabulary: Vocabulary) -> list[Phone]:
+    """The phones of a hypothesis, each as sure as its label was over its frames."""
+    assert recording.emissions is not None and recording.frame_s is not None
+    frame_s, emissions = recording.frame_s, recording.emissions
+    if not beam.chars:
+        return []
+    column = {label: number for number, label in enumerate(vocabulary.labels)}
+    phones, starts, ends = (list(of) for of in zip(*beam.chars, strict=True))
+    lengths = np.subtract(ends, starts)
+    first = np.cumsum(lengths) - lengths  # of each phone's frames among those of all
+    frames = np.arange(lengths.sum()) + np.repeat(starts - first, lengths)
+    along = emissions[frames, np.repeat([column[phone] for phone in phones], lengths)]
+    sure = np.exp(np.add.reduceat(along, first, dtype=np.float64) / lengths).tolist()
+    times = zip(np.multiply(starts, frame_s).tolist(), np.multiply(ends, frame_s).tolist(), strict=True)
+    return [Phone(phone, *time, one) for phone, time, one in zip(phones, times, sure, strict=True)]
 
 
 def _check_content(model: LmSettings) -> None:

@@ -7,40 +7,40 @@ the lexicon; compiled code releases the interpreter's lock. Knows nothing of whe
 import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.compiled import one_at_a_time
 from pipeline.decode import work as rows
 from pipeline.decode.alphabet import WORD_START, Alphabet
 from pipeline.decode.collect import collect
-from pipeline.decode.hypotheses import Beam, BeamChar, BeamWord, Decoded, WordModel
+from pipeline.decode.hypotheses import Beam, BeamWord, Decoded, WordModel
 from pipeline.decode.kernel import finish, run
 from pipeline.decode.lexicon import ROOT, Lexicon, child_table
-from pipeline.decode.likely import SparseEmissions, likely_labels, top_k
+from pipeline.decode.likely import likely_labels, top_k
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
 from pipeline.decode.readout import Found, read_out
+from pipeline.decode.streams import (
+    Emissions,
+    LmState,
+    averaged,
+    begin,
+    chars_of,
+    decode_all,
+    lm_states,
+    states_of,
+    tables_of,
+    times_of,
+    weights_of,
+)
 from pipeline.decode.work import NONE, Given, Hot, Settings, Weights, grown, new_work, refill_tables
 from pipeline.errors import RecordingError, UsageError
-from pipeline.lm import lookup
-from pipeline.lm.tables import Tables
 
-Emissions = npt.NDArray[Any] | SparseEmissions  # (T, V) log-probabilities, of any float type
+__all__ = ["BeamSearch", "Emissions", "LmState", "Stream", "warm_up"]
 
 NO_HOTWORDS = Hot(np.full(1, -1, np.int64), np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.uint8))
-
-
-@dataclass(frozen=True, eq=False)
-class LmState:
-    """A language model's memory of a text, to begin another with."""
-
-    words: npt.NDArray[np.uint32]
-    backoffs: npt.NDArray[np.float32]
-    length: int
 
 
 class BeamSearch:
@@ -57,7 +57,7 @@ class BeamSearch:
         self.alphabet, self.models, self.compat = alphabet, tuple(models), compat
         self._lexicon = Lexicon(alphabet, [m.model for m in models], [m.unigrams for m in models], compat)
         self._weights = self._weights_of([m.weights for m in models])
-        self._lms = np.array([m.model.tables for m in models], np.int64).reshape(-1, len(Tables._fields))
+        self._lms = tables_of(models)
 
     def reweighted(self, weights: Sequence[LmWeights]) -> "BeamSearch":
         """The same search with other weights; nothing is loaded or built again."""
@@ -80,30 +80,8 @@ class BeamSearch:
 
         `start` is a state per language model, from a hypothesis' `lm_state`.
         """
-        if threads < 1:
-            raise UsageError(f"threads must be at least 1, not {threads}")
         hot = self._hot(hotwords)
-        longest_first = sorted(range(len(emissions)), key=lambda number: -num_frames(emissions[number]))
-        results: list[Decoded | RecordingError] = [RecordingError("not decoded")] * len(emissions)
-        waiting = iter(longest_first)
-
-        def work_off() -> None:
-            stream = Stream(self, options, hot, start, with_chars)
-            for number in waiting:  # of a list's iterator each thread takes what comes next
-                try:
-                    stream.restart()
-                    stream.feed(emissions[number])
-                    results[number] = stream.result()
-                except RecordingError as error:
-                    results[number] = error
-
-        if threads == 1 or len(emissions) < 2:
-            work_off()
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                for done in [pool.submit(work_off) for _ in range(min(threads, len(emissions)))]:
-                    done.result()
-        return results
+        return decode_all(lambda: Stream(self, options, hot, start, with_chars), emissions, threads)
 
     def stream(
         self,
@@ -116,20 +94,7 @@ class BeamSearch:
         return Stream(self, options, self._hot(hotwords), start, with_chars)
 
     def _weights_of(self, weights: Sequence[LmWeights]) -> Weights:
-        if self.models and not sum(w.share for w in weights) > 0:
-            raise UsageError("the shares of the language models add up to nothing")
-        if len({w.share for w in weights}) == 1:  # a plain mean, to the bit
-            weights = [replace(w, share=1.0) for w in weights]
-        return Weights(
-            alpha=np.array([w.alpha for w in weights], np.float64),
-            beta=np.array([w.beta for w in weights], np.float64),
-            unknown=np.array([w.unk_score_offset for w in weights], np.float64),
-            boundary=np.array([w.score_boundary for w in weights], np.bool_),
-            share=np.array([w.share for w in weights], np.float64),
-            total=float(sum(w.share for w in weights)) or 1.0,
-            end_ids=np.array([m.model.ids(["</s>"])[0] for m in self.models], np.int64),
-            penalties=self._lexicon.part_penalties(weights),
-        )
+        return weights_of(self.models, weights, self._lexicon.part_penalties(averaged(weights)))
 
     def _hot(self, hotwords: Hotwords | None) -> tuple[Hot, float]:
         """The trie of the hotwords' words, each as far as labels spell it, and their weight."""
@@ -183,12 +148,14 @@ class Stream:
             beam_prune_logp=float(options.beam_prune_logp),
             prune_history=bool(options.prune_history),
             history=max([1, *(order - 1 for order in orders)]),
+            by_state=False,
             compat=search.compat,
             is_bpe=search.alphabet.is_bpe,
             max_effort=float(options.max_effort),
             keep_chars=bool(with_chars),
             num_models=len(orders),
             longest=int(np.diff(lexicon.labels.first).max(initial=1)),
+            most=1,
             hot_weight=float(hot[1]),
         )
         self._given = Given(lexicon.trie, lexicon.labels, search._lms, search._weights, hot[0], settings)
@@ -197,25 +164,8 @@ class Stream:
 
     def restart(self) -> None:
         """Forget everything heard so far."""
-        work = self._work
-        epoch, stamp = work.counts[rows.EPOCH] + 1, work.counts[rows.STAMP]
-        work.counts[:] = 0
-        work.counts[rows.EPOCH], work.counts[rows.STAMP] = epoch, stamp
-        work.counts[rows.BEAMS] = work.counts[rows.TEXTS] = 1
-        work.texts[0] = np.zeros((), rows.TEXT)
-        first = work.beams[0, 0]
-        for name in rows.BEAM.names or ():
-            first[name] = 0 if rows.BEAM[name].kind == "f" else NONE
-        first["text"], first["part"], first["breaks"] = 0, ROOT, 0
-        first["hot"] = ROOT if len(self._given.hot.is_word) else NONE
-        states = work.state_words, work.state_backoffs, work.state_lengths
-        for row, model in enumerate(self._search.models):
-            if self._start is None:
-                lookup.begin(model.model.tables, *states, row, model.weights.score_boundary)
-            else:
-                state = self._start[row]
-                work.state_words[row], work.state_backoffs[row] = state.words, state.backoffs
-                work.state_lengths[row] = state.length
+        first = begin(self._work, self._search.models, self._start)
+        first["breaks"], first["hot"] = 0, ROOT if len(self._given.hot.is_word) else NONE
 
     def feed(self, emissions: Emissions) -> None:
         """The next frames."""
@@ -230,11 +180,8 @@ class Stream:
         self._grow(1)
         work = self._work
         if work.counts[rows.FRAME] == 0 and not self._search.compat:
-            states = (
-                a[: len(self._search.models)].copy()
-                for a in (work.state_words, work.state_backoffs, work.state_lengths)
-            )
-            return Decoded([Beam("", [], 0.0, 0.0, [], _lm_states(*states))], narrowed=False)
+            states = states_of(work, len(self._search.models))
+            return Decoded([Beam("", [], 0.0, 0.0, [], states)], narrowed=False)
         in_order, num = finish(work, self._given)
         found = read_out(work, self._given, self._codes, in_order, min(num, self._options.num_best))
         return Decoded(self._beams(found), bool(work.counts[rows.NARROWED]))
@@ -248,38 +195,22 @@ class Stream:
 
     def _beams(self, found: Found) -> list[Beam]:
         said = found.texts.tobytes().decode("utf-32-le", "surrogatepass").split("\n")
-        starts, ends = found.words["start"], found.words["end"]
-        confidences = np.minimum(np.exp(found.words["logp"] / np.maximum(ends - starts, 1)), 1.0)
-        times = list(zip(starts.tolist(), ends.tolist(), confidences.tolist(), strict=True))
+        times, spelled = times_of(found.words), self._search._lexicon.spelled
         num_models, beams, word, label = len(self._search.models), [], 0, 0
         for number, (logit, score) in enumerate(found.scores.tolist()):
             next_word, next_label = word + int(found.num_words[number]), label + int(found.num_labels[number])
             spoken = said[number].split(" ") if said[number] else []
             words = [BeamWord(text, *time) for text, time in zip(spoken, reversed(times[word:next_word]), strict=True)]
-            chars = self._chars(found.labels[label:next_label][::-1]) if self._given.settings.keep_chars else []
+            chars = chars_of(found.labels[label:next_label][::-1], spelled) if self._given.settings.keep_chars else []
             of_models = slice(number * num_models, (number + 1) * num_models)
-            states = _lm_states(*(array[of_models] for array in found.states))
+            states = lm_states(*(array[of_models] for array in found.states))
             beams.append(Beam(said[number], words, logit, score, chars, states))
             word, label = next_word, next_label
         return beams
 
-    def _chars(self, spans: Any) -> list[BeamChar]:
-        spelled = self._search._lexicon.spelled
-        chars = zip(*(spans[name].tolist() for name in ("label", "start", "end")), strict=True)
-        return [BeamChar(spelled[label], start, end) for label, start, end in chars if spelled[label]]
-
 
 def _listed(states: Any) -> list[Any]:
     return list(states) if isinstance(states, list | tuple) else [states]
-
-
-def num_frames(emissions: Emissions) -> int:
-    return emissions.num_frames if isinstance(emissions, SparseEmissions) else len(emissions)
-
-
-def _lm_states(words: Any, backoffs: Any, lengths: Any) -> tuple[LmState, ...] | None:
-    """A state per language model, None where there is none."""
-    return tuple(map(LmState, words, backoffs, lengths.tolist())) or None
 
 
 def warm_up(search: BeamSearch | None = None) -> float:

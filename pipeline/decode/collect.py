@@ -12,13 +12,13 @@ import numpy.typing as npt
 from pipeline.compiled import entry, inner
 from pipeline.decode.lexicon import Row
 from pipeline.decode.texts import history_of
-from pipeline.decode.work import BEAMS, CHARS, FRAME, NODES, NONE, TEXTS, WORDS, Given, Work
+from pipeline.decode.work import BEAMS, CHARS, FRAME, NODES, NONE, TEXTS, WORDS, Common, Work
 
 Numbers = npt.NDArray[np.int32]  # of each row: first whether it stays, 0 or 1; then its new number, NONE if it goes
 
 
 @entry
-def collect(work: Work, given: Given) -> None:
+def collect(work: Work, given: Common) -> None:
     """Leaves the texts, unfinished words and times that a hypothesis has. The tables must be filled again."""
     counts, beams = work.counts, work.beams[work.counts[FRAME] & 1][: work.counts[BEAMS]]
     texts, nodes = np.zeros(counts[TEXTS], np.int32), np.zeros(counts[NODES], np.int32)
@@ -93,19 +93,19 @@ def _copy_node(source: Any, target: Any) -> None:
 
 
 @inner
-def _move_text(work: Work, given: Given, row: int, texts: Numbers, nodes: Numbers) -> None:
+def _move_text(work: Work, given: Common, row: int, texts: Numbers, nodes: Numbers) -> None:
     """Its parent has moved already: a row's parent is above it."""
     to, known = texts[row], np.int32(given.trie.num_nodes)
     source, target = work.texts[row], work.texts[to]
     target.parent, target.word = texts[source.parent], _node(nodes, source.word, known)
     target.num_hot, target.raw, target.score = source.num_hot, source.raw, source.score
-    target.history = history_of(work, given, to)  # by the new numbers of its words
     for model in range(given.settings.num_models):
         old, new = row * given.settings.num_models + model, to * given.settings.num_models + model
         for i in range(work.state_words.shape[1]):
             work.state_words[new, i] = work.state_words[old, i]
             work.state_backoffs[new, i] = work.state_backoffs[old, i]
         work.state_lengths[new] = work.state_lengths[old]
+    target.history = history_of(work, given, to)  # by the new numbers of its words
 
 
 @inner

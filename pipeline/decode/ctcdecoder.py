@@ -86,6 +86,14 @@ class BeamSearchDecoderCTC:
         self.__dict__.update(state)
         self._search = _new_search(self._alphabet, self._models, self._compat)
 
+    @property
+    def alphabet(self) -> Alphabet:
+        return self._alphabet
+
+    @property
+    def language_models(self) -> tuple[WordModel, ...]:
+        return self._models
+
     def reset_params(
         self,
         alpha: float | None = None,
@@ -101,6 +109,8 @@ class BeamSearchDecoderCTC:
             "score_boundary": lm_score_boundary,
         }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if not changes:
+            return
         self._models = tuple(replace(model, weights=replace(model.weights, **changes)) for model in self._models)
         self._search = self._search.reweighted([model.weights for model in self._models])
 
@@ -129,13 +139,17 @@ class BeamSearchDecoderCTC:
         hotwords: Iterable[str] | None = None,
         hotword_weight: float = 10.0,
         lm_start_state: LmState = None,
+        *,
+        num_best: int | None = None,
     ) -> list[OutputBeam]:
         """The best texts, best first: (text, state of the language model, words with frames, two scores).
 
-        The state can begin another decode. It holds what the model remembers of the words; a word that the end of the
-        logits cuts in two is lost: `BeamSearch.stream` continues a search without that.
+        All that are in the beam, or `num_best` of them. The state can begin another decode. It holds what the model
+        remembers of the words; a word that the end of the logits cuts in two is lost: `BeamSearch.stream` continues a
+        search without that.
         """
-        options = _options(beam_width, beam_prune_logp, token_min_logp, prune_history, beam_width)
+        num_best = beam_width if num_best is None else num_best
+        options = _options(beam_width, beam_prune_logp, token_min_logp, prune_history, num_best)
         found = self._decoded([logits], options, _hotwords(hotwords, hotword_weight), start=lm_start_state)
         return [(beam.text, beam.lm_state, _frames(beam), beam.logit_score, beam.score) for beam in found[0].beams]
 
@@ -172,9 +186,11 @@ class BeamSearchDecoderCTC:
         hotword_weight: float = 10.0,
         *,
         threads: int | None = None,
+        num_best: int | None = None,
     ) -> list[list[OutputBeamMPSafe]]:
         """The best texts of each, without states. No pool is needed, and none is used."""
-        options = _options(beam_width, beam_prune_logp, token_min_logp, prune_history, beam_width)
+        num_best = beam_width if num_best is None else num_best
+        options = _options(beam_width, beam_prune_logp, token_min_logp, prune_history, num_best)
         many = _logits_list(pool, logits_list)
         found = self._decoded(many, options, _hotwords(hotwords, hotword_weight), threads)
         return [

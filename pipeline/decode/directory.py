@@ -27,6 +27,7 @@ LANGUAGE_MODEL = "language_model"
 ATTRIBUTES = "attrs.json"
 UNIGRAMS = "unigrams.txt"
 MODEL_SUFFIXES = (".arpa", ".bin", ".binary")
+BESIDE = (".json", ".md", ".safetensors")  # of a model and its processor, which may be in the same place
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ def read_directory(url: str, encoding: str = "utf-8") -> DecoderDirectory:
         raise UsageError(f"decoder directory {url}: no {ALPHABET}; {found}")
     alphabet = _alphabet(folder)
     if LANGUAGE_MODEL not in names:
-        if len(names) > 1:  # a name that was misspelt would otherwise cost the language model in silence
-            others = ", ".join(name for name in names if name != ALPHABET)
-            raise UsageError(f"decoder directory {url}: {others}, but no {LANGUAGE_MODEL}/")
+        # A name that was misspelt would otherwise cost the language model in silence.
+        if others := [name for name in names if not name.endswith(BESIDE)]:
+            raise UsageError(f"decoder directory {url}: {', '.join(others)}, but no {LANGUAGE_MODEL}/")
         return DecoderDirectory(alphabet, None, (), LmWeights())
     folder = folder.sub(LANGUAGE_MODEL)
     names = _visible(folder)

@@ -1,4 +1,4 @@
-"""Whether a language model fits the acoustic model: a case or a script that differs harms in silence.
+"""Whether a language model and a lexicon fit the acoustic model: a case, script or phone that differs harms in silence.
 
 Knows nothing of decoding; looks at labels and words only. What does not fit is a warning, as the run would work.
 """
@@ -7,12 +7,17 @@ from collections.abc import Sequence
 
 from pipeline.decode import unigrams
 from pipeline.decode.alphabet import Alphabet
-from pipeline.decode.settings import DecodeSettings, LmSettings, unigrams_of
+from pipeline.decode.hypotheses import WordModel
+from pipeline.decode.settings import DecodeSettings, LexiconSettings, LmSettings, lexicon_of, unigrams_of
 from pipeline.text.vocabulary import Vocabulary
 
 
 def misfits(settings: DecodeSettings, vocabulary: Vocabulary) -> list[str]:
-    """A warning for each language model whose words, or whose decoder directory's labels, are not the vocabulary's."""
+    """A warning for each language model whose words, or whose decoder directory's labels, are not the vocabulary's; of
+    phonemes, for the lexicon and for each language model whose words are not the lexicon's.
+    """
+    if settings.lexicon is not None:
+        return _misfits_of_phones(settings, settings.lexicon, vocabulary)
     alphabet = Alphabet.of(vocabulary)
     told = []
     for model in settings.models:
@@ -20,13 +25,27 @@ def misfits(settings: DecodeSettings, vocabulary: Vocabulary) -> list[str]:
     return told + _other_hotwords(settings.hotwords.words, alphabet)
 
 
+def _misfits_of_phones(settings: DecodeSettings, lexicon: LexiconSettings, vocabulary: Vocabulary) -> list[str]:
+    found = lexicon_of(lexicon, vocabulary)
+    words = dict.fromkeys(said.word for said in found.lexicon)
+    told = list(found.warnings())
+    for model in settings.models:
+        told += unigrams.unknown(words, _opened(model, settings.as_pyctcdecode))
+    strange = [word for word in settings.hotwords.words if not words.keys() >= set(word.split())]
+    return told + _idle_hotwords(strange, settings.hotwords.words, "cannot be found in the lexicon")
+
+
 def _other_hotwords(hotwords: Sequence[str], alphabet: Alphabet) -> list[str]:
     letters = set("".join(alphabet.labels))
     strange = [word for word in hotwords if not set("".join(word.split())) <= letters]
-    if not strange:
+    return _idle_hotwords(strange, hotwords, "cannot be spelt by the model's labels")
+
+
+def _idle_hotwords(idle: Sequence[str], hotwords: Sequence[str], lack: str) -> list[str]:
+    if not idle:
         return []
-    what = f"{len(strange):,} of {len(hotwords):,} hotwords" if len(strange) > 1 else "a hotword"
-    return [f"{what}, such as {strange[0]!r}, cannot be spelt by the model's labels, and will change nothing"]
+    what = f"{len(idle):,} of {len(hotwords):,} hotwords" if len(idle) > 1 else "a hotword"
+    return [f"{what}, such as {idle[0]!r}, {lack}, and will change nothing"]
 
 
 def _other_labels(model: LmSettings, alphabet: Alphabet) -> list[str]:
@@ -49,8 +68,10 @@ def _other_labels(model: LmSettings, alphabet: Alphabet) -> list[str]:
 
 
 def _other_words(model: LmSettings, alphabet: Alphabet, as_pyctcdecode: bool) -> list[str]:
-    from pipeline.decode.hypotheses import WordModel
+    return unigrams.misfits(alphabet, _opened(model, as_pyctcdecode), as_pyctcdecode)
+
+
+def _opened(model: LmSettings, as_pyctcdecode: bool) -> WordModel:
     from pipeline.lm.model import LanguageModel
 
-    opened = WordModel(LanguageModel.open(model.location), unigrams_of(model, as_pyctcdecode), model.weights)
-    return unigrams.misfits(alphabet, opened, as_pyctcdecode)
+    return WordModel(LanguageModel.open(model.location), unigrams_of(model, as_pyctcdecode), model.weights)

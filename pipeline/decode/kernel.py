@@ -5,7 +5,6 @@ probabilities added; the best are kept. In compat mode all is done in pyctcdecod
 the bit; what is different otherwise stands where the word `compat` is. The slow twin is `plain`.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -14,25 +13,23 @@ import numpy.typing as npt
 from pipeline.compiled import entry, inner
 from pipeline.decode.lexicon import BLANK, LETTERS, ROOT, SPACE, Row
 from pipeline.decode.options import NARROW_LABELS, NARROW_WIDTH
+from pipeline.decode.paths import ADD, END_WORD, KEEP, REPEAT, START_WORD, follow_path
+from pipeline.decode.ranking import best_first, log_add
 from pipeline.decode.texts import end_score, extend, part_score, same_history, spell, spell_hot, word_score
 from pipeline.decode.work import (
     BEAMS,
     BREAKS,
-    CHARS,
     FRAME,
     NARROWED,
     NONE,
     STAMP,
     TRIED,
-    WORDS,
     Given,
     Settings,
     Work,
     has_room,
     mix,
 )
-
-KEEP, REPEAT, ADD, END_WORD, START_WORD = range(5)  # how a candidate goes on from its parent
 
 
 @entry
@@ -61,7 +58,7 @@ def run(
         here = slice(offsets[t], offsets[t + 1])
         num = _continue(work, given, now, num_beams, labels[here], logps[here], is_narrow)
         highest = _score(work, given, num)
-        in_order, num = _best_first(work, num, highest + settings.beam_prune_logp, width)
+        in_order, num = best_first(work, num, highest + settings.beam_prune_logp, width)
         work.counts[STAMP] += 1
         kept = 0
         for place in range(num):
@@ -104,7 +101,7 @@ def finish(work: Work, given: Given) -> tuple[int, int]:
                 score += end_score(work, given, candidate.text)
         candidate.score = candidate.logit + (score + given.settings.hot_weight * text.num_hot)
         highest = max(highest, candidate.score)
-    return _best_first(work, num, highest + given.settings.beam_prune_logp, given.settings.beam_width)
+    return best_first(work, num, highest + given.settings.beam_prune_logp, given.settings.beam_width)
 
 
 # ---- from beams to candidates
@@ -183,7 +180,7 @@ def _offer(
     while work.slot_stamps[slot] == stamp:
         there = work.candidates[work.slots[slot]]
         if there.text == text and there.part == part and there.last == last and there.breaks == breaks:
-            there.logit = _log_add(there.logit, logit)
+            there.logit = log_add(there.logit, logit)
             # pyctcdecode keeps the times of whichever path came last.
             if given.settings.compat or path > there.path:
                 there.parent, there.how, there.path = parent, how, path
@@ -194,13 +191,6 @@ def _offer(
     new.text, new.part, new.hot, new.last, new.breaks = text, part, hot, last, breaks
     new.parent, new.how, new.logit, new.path = parent, how, logit, path
     return num + 1
-
-
-@inner
-def _log_add(a: float, b: float) -> float:
-    if a >= b:
-        return a + math.log(1.0 + math.exp(b - a))
-    return b + math.log(1.0 + math.exp(a - b))
 
 
 # ---- scoring and pruning
@@ -221,39 +211,6 @@ def _score(work: Work, given: Given, num: int) -> float:
             candidate.score = candidate.logit + text_score + unfinished
         highest = max(highest, candidate.score)
     return highest
-
-
-@inner
-def _best_first(work: Work, num: int, floor: float, width: int) -> tuple[int, int]:
-    """Candidates not below the floor, the best first, ties as they came: which row of work.order, and how many."""
-    order, candidates = work.order, work.candidates
-    kept = 0
-    for c in range(num):
-        if candidates[c].score >= floor:
-            order[0, kept] = c
-            kept += 1
-    # Runs of eight by insertion, then merged: what comes is nearly sorted, being last frame's order label by label.
-    for first in range(0, kept, 8):
-        for i in range(first + 1, min(first + 8, kept)):
-            c, j = order[0, i], i - 1
-            while j >= first and candidates[order[0, j]].score < candidates[c].score:
-                order[0, j + 1] = order[0, j]
-                j -= 1
-            order[0, j + 1] = c
-    side, run_length = 0, 8
-    while run_length < kept:
-        for first in range(0, kept, 2 * run_length):
-            middle, end = min(first + run_length, kept), min(first + 2 * run_length, kept)
-            i, j = first, middle
-            for place in range(first, end):
-                if j >= end or (i < middle and candidates[order[side, i]].score >= candidates[order[side, j]].score):
-                    order[1 - side, place] = order[side, i]
-                    i += 1
-                else:
-                    order[1 - side, place] = order[side, j]
-                    j += 1
-        side, run_length = 1 - side, 2 * run_length
-    return side, min(kept, width)
 
 
 @inner
@@ -280,47 +237,8 @@ def _is_new_history(work: Work, settings: Settings, candidate: Any, row: Row) ->
 
 @inner
 def _follow(work: Work, settings: Settings, parent: Any, candidate: Any, beam: Any, frame: Row) -> None:
-    """The beam that a candidate becomes: its parent's words and times, taken on by one frame."""
-    how, after = candidate.how, np.int32(frame + 1)
-    words, chars = parent.words, parent.chars
-    label, label_start, label_end = parent.label, parent.label_start, parent.label_end
-    start, end, path_start, path_end = parent.word_start, parent.word_end, parent.path_start, parent.path_end
-    if how == REPEAT:
-        end, path_end, label_end = after, candidate.path, after
-    elif how != KEEP:
-        if settings.keep_chars and label != NONE:
-            chars = _push(work, work.chars, CHARS, chars, label, label_start, label_end, 0.0)
-        if how != ADD:
-            if parent.part != ROOT:
-                words = _push(work, work.words, WORDS, words, NONE, start, end, path_end - path_start)
-            start, end = np.int32(NONE), np.int32(NONE)
-        label = np.int32(NONE)
-        if how != END_WORD:
-            label, label_start, label_end = candidate.last, frame, after
-            if start < 0:
-                start, path_start = frame, parent.path
-            end, path_end = after, candidate.path
+    """The beam that a candidate becomes."""
+    follow_path(work, settings.keep_chars, parent, candidate, beam, frame, parent.part != ROOT)
     beam.text, beam.part, beam.hot = candidate.text, candidate.part, candidate.hot
     beam.last, beam.breaks = candidate.last, candidate.breaks
-    beam.words, beam.chars = words, chars
-    beam.label, beam.label_start, beam.label_end = label, label_start, label_end
-    beam.word_start, beam.word_end = start, end
-    beam.logit, beam.path, beam.path_start, beam.path_end = candidate.logit, candidate.path, path_start, path_end
-
-
-@inner
-def _push(
-    work: Work,
-    spans: Any,
-    count: int,
-    before: Row,
-    label: Row,
-    start: Row,
-    end: Row,
-    logp: float,
-) -> Row:
-    row = np.int32(work.counts[count])
-    work.counts[count] += 1
-    new = spans[row]
-    new.before, new.label, new.start, new.end, new.logp = before, label, start, end, logp
-    return row
+    beam.logit = candidate.logit

@@ -38,7 +38,7 @@ def read_out(work: Work, given: Given, codes: npt.NDArray[np.uint32], in_order: 
         candidate = work.candidates[work.order[in_order, i]]
         scores[i, 0], scores[i, 1] = candidate.logit, candidate.score
         num_words[i], length = _measure(work, given, candidate.text)
-        num_labels[i] = _num_labels(work, now[candidate.parent])
+        num_labels[i] = num_labels_of(work, now[candidate.parent])
         ends[i + 1] = ends[i] + length + 1
     texts = np.full(ends[-1], NEWLINE, np.uint32)
     words, labels = np.empty(num_words.sum(), SPAN), np.empty(num_labels.sum(), SPAN)
@@ -50,8 +50,8 @@ def read_out(work: Work, given: Given, codes: npt.NDArray[np.uint32], in_order: 
         candidate = work.candidates[work.order[in_order, i]]
         parent = now[candidate.parent]
         _write_text(work, given, candidate.text, codes, texts, ends[i + 1] - 1)
-        _write_words(work, parent, words, word, num_words[i])
-        _write_labels(work, parent, labels, label)
+        write_words(work, parent, parent.part != ROOT, words, word, num_words[i])
+        write_labels(work, parent, labels, label)
         word, label = word + num_words[i], label + num_labels[i]
         text = candidate.text
         if given.settings.compat and given.settings.num_models and parent.part == ROOT:
@@ -73,7 +73,7 @@ def _measure(work: Work, given: Given, text: Row) -> tuple[int, int]:
 
 
 @inner
-def _num_labels(work: Work, beam: Any) -> Row:
+def num_labels_of(work: Work, beam: Any) -> Row:
     num, row = np.int64(beam.label != NONE), beam.chars
     while row >= 0:
         num += 1
@@ -103,9 +103,10 @@ def _write_text(
 
 
 @inner
-def _write_words(work: Work, beam: Any, words: Any, place: int, num: int) -> None:
+def write_words(work: Work, beam: Any, is_open: bool, words: Any, place: int, num: int) -> None:
+    """`is_open`: the beam itself has the last word's times."""
     end, row = place + num, beam.words
-    if beam.part != ROOT:
+    if is_open:
         words[place].start, words[place].end = beam.word_start, beam.word_end
         words[place].logp = beam.path_end - beam.path_start
         place += 1
@@ -116,7 +117,7 @@ def _write_words(work: Work, beam: Any, words: Any, place: int, num: int) -> Non
 
 
 @inner
-def _write_labels(work: Work, beam: Any, labels: Any, place: int) -> None:
+def write_labels(work: Work, beam: Any, labels: Any, place: int) -> None:
     row = beam.chars
     if beam.label != NONE:
         labels[place].label, labels[place].start, labels[place].end = beam.label, beam.label_start, beam.label_end

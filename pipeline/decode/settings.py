@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import store
 from pipeline.config import DecodeConfig
@@ -19,6 +19,10 @@ from pipeline.decode.directory import LANGUAGE_MODEL, UNIGRAMS, read_directory
 from pipeline.decode.options import WEIGHTS, Hotwords, LmWeights, SearchOptions
 from pipeline.decode.unigrams import arpa_unigrams, words_of
 from pipeline.errors import UsageError
+from pipeline.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from pipeline.decode.phones.fit import Fitted
 
 PACKAGES = {"kenlm": ("kenlm",), "pyctcdecode": ("pyctcdecode", "kenlm")}  # what a decoder needs beside our own
 INSTALL = {
@@ -26,6 +30,7 @@ INSTALL = {
     "pyctcdecode": "`make decoders` installs it; with pip, pip install --no-deps pyctcdecode==0.5.0 pygtrie",
 }
 OF_LANGUAGE_MODELS = ("lm_shares", "unigrams", *WEIGHTS)
+GIVE_LEXICON = "give how its words are said (--lexicon FILE; nightshift build-lexicon makes one)"
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,22 @@ class LmSettings:
 
 
 @dataclass(frozen=True)
+class LexiconSettings:
+    """How the words of a run are said."""
+
+    location: str  # an absolute path or a URL
+    content: str
+    phone_map: str | None = None  # a file, likewise
+    phone_map_content: str | None = None
+
+
+@dataclass(frozen=True)
 class DecodeSettings:
     """A run's decoding."""
 
     decoder: str = "greedy"
     models: tuple[LmSettings, ...] = ()
+    lexicon: LexiconSettings | None = None  # of a model of phonemes, to make words of them
     search: SearchOptions = field(default_factory=SearchOptions)
     hotwords: Hotwords = field(default_factory=Hotwords)
     threads: int | None = None  # of one actor; None: the CPUs of its node
@@ -71,17 +87,22 @@ class DecodeSettings:
         shaping["decode.unigrams"] = [
             f"contents {model.unigrams_content}" if model.unigrams_content else None for model in self.models
         ]
+        lexicon = self.lexicon
+        shaping["decode.lexicon"] = f"contents {lexicon.content}" if lexicon else None
+        mapped = lexicon.phone_map_content if lexicon else None
+        shaping["decode.phone_map"] = f"contents {mapped}" if mapped else None
         words = "\n".join(self.hotwords.words)
         shaping["decode.hotwords"] = f"contents {_hash(words.encode())}" if words else None
         shaping["decode.hotword_weight"] = self.hotwords.weight
         return shaping | {f"decode.{name}": value for name, value in dataclasses.asdict(self.search).items()}
 
 
-def settle(config: DecodeConfig) -> DecodeSettings:
-    """What the configuration amounts to. Reads the files it names, once."""
+def settle(config: DecodeConfig, vocabulary: Vocabulary) -> DecodeSettings:
+    """What the configuration amounts to with a model of these labels. Reads the files it names, once."""
     decoder = config.decoder
     if decoder == "auto":
-        decoder = "native" if config.lm else "greedy"
+        decoder = "native" if config.lm or config.lexicon else "greedy"
+    _check_kind(config, decoder, vocabulary)
     for package in PACKAGES.get(decoder, ()):
         if importlib.util.find_spec(package) is None:
             raise UsageError(
@@ -97,6 +118,7 @@ def settle(config: DecodeConfig) -> DecodeSettings:
             _language_model(location, share, config)
             for location, share in zip(config.lm, config.lm_shares or [1.0] * len(config.lm), strict=True)
         ),
+        lexicon=_lexicon(config),
         search=config.search(),
         hotwords=Hotwords(_hotwords(config.hotwords), config.hotword_weight),
         threads=config.threads,
@@ -106,14 +128,17 @@ def settle(config: DecodeConfig) -> DecodeSettings:
 def without_effect(config: DecodeConfig) -> list[str]:
     """Warnings of settings that somebody made and the chosen decoder does not look at."""
     made = [key.name for key in dataclasses.fields(config) if getattr(config, key.name) != key.default]
-    if config.decoder == "greedy" or (config.decoder == "auto" and not config.lm):
+    if config.decoder == "greedy" or (config.decoder == "auto" and not config.lm and not config.lexicon):
         idle = [name for name in made if name not in ("decoder", "actors")]
         why = "decoding is greedy" + ("" if config.decoder == "greedy" else ", as there is no language model (--lm)")
     elif not config.lm:
         idle, why = [name for name in made if name in OF_LANGUAGE_MODELS], "there is no language model (--lm)"
     else:
-        return []
-    return [f"{', '.join(f'decode.{name}' for name in idle)} without effect: {why}"] if idle else []
+        idle, why = [], ""
+    told = [f"{', '.join(f'decode.{name}' for name in idle)} without effect: {why}"] if idle else []
+    if config.phone_map and not config.lexicon and "phone_map" not in idle:
+        told.append("decode.phone_map without effect: there is no lexicon (--lexicon)")
+    return told
 
 
 def unigrams_of(model: LmSettings, as_pyctcdecode: bool) -> Collection[str] | None:
@@ -128,6 +153,61 @@ def unigrams_of(model: LmSettings, as_pyctcdecode: bool) -> Collection[str] | No
         raise UsageError(f"{model.unigrams} on {socket.gethostname()} is not the file that the run was started with")
     words = _words(data, "decode.unigrams", model.unigrams)
     return words if words or as_pyctcdecode else None
+
+
+def lexicon_of(settings: LexiconSettings, vocabulary: Vocabulary) -> "Fitted":
+    """The lexicon as the model can say it; that its files are those of the run's start is checked."""
+    from pipeline.decode.phones.fit import fitted
+    from pipeline.text.phone_map import parse_phone_map
+    from pipeline.text.pronunciations import parse_lexicon
+
+    def read(location: str, what: str, content: str | None) -> bytes:
+        data = _contents(location, what)
+        if _hash(data) != content:
+            raise UsageError(f"{location} on {socket.gethostname()} is not the file that the run was started with")
+        return data
+
+    lexicon = parse_lexicon(read(settings.location, "decode.lexicon", settings.content), settings.location)
+    where, phone_map = settings.phone_map, None
+    if where is not None:
+        phone_map = parse_phone_map(read(where, "decode.phone_map", settings.phone_map_content), where)
+    try:
+        return fitted(lexicon, vocabulary, phone_map)
+    except UsageError as error:
+        raise UsageError(f"decode.lexicon = {settings.location}: {error}") from error
+
+
+def _check_kind(config: DecodeConfig, decoder: str, vocabulary: Vocabulary) -> None:
+    """Refuse what is made for the other kind of model: letters or phonemes."""
+    if decoder == "greedy":
+        return
+    if not vocabulary.phonemes:
+        if config.lexicon:
+            raise UsageError(
+                f"decode.lexicon = {config.lexicon}: the model writes letters, and spells its words itself; "
+                "a lexicon (--lexicon) is for models of phonemes"
+            )
+        return
+    if decoder != "native":
+        raise UsageError(f"decode.decoder = {decoder}: the model writes phonemes, of which only native makes words")
+    if not config.lexicon:
+        asked = f"decode.lm = {config.lm[0]}" if config.lm else "decode.decoder = native"
+        raise UsageError(f"{asked}: the model writes phonemes, and a language model knows words: {GIVE_LEXICON}")
+    if config.compat:
+        raise UsageError("decode.compat: the model writes phonemes, of which pyctcdecode makes no words")
+
+
+def _lexicon(config: DecodeConfig) -> LexiconSettings | None:
+    if config.lexicon is None:
+        return None
+    where = store.absolute(os.path.expanduser(config.lexicon))
+    mapped = store.absolute(os.path.expanduser(config.phone_map)) if config.phone_map else None
+    return LexiconSettings(
+        location=where,
+        content=_hash(_contents(where, "decode.lexicon")),
+        phone_map=mapped,
+        phone_map_content=_hash(_contents(mapped, "decode.phone_map")) if mapped else None,
+    )
 
 
 def _words(data: bytes, what: str, location: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.compiled import inner
 from pipeline.decode.lexicon import ROOT, Row, find
 from pipeline.decode.options import LN10, USUAL_LENGTH
-from pipeline.decode.work import EPOCH, NODES, TEXTS, Given, Work, mix
+from pipeline.decode.work import EPOCH, NODES, TEXTS, Common, Given, Work, mix
 from pipeline.lm.lookup import advance
 from pipeline.lm.tables import Tables
 
@@ -55,7 +55,7 @@ def _child(work: Work, given: Given, node: Row, char: Row) -> Row:
 
 
 @inner
-def num_chars(work: Work, given: Given, node: Row) -> Row:
+def num_chars(work: Work, given: Common, node: Row) -> Row:
     if node < given.trie.num_nodes:
         return given.trie.length[node]
     return work.nodes[node - given.trie.num_nodes].length
@@ -85,7 +85,7 @@ def part_score(work: Work, given: Given, part: Row, hot: Row) -> Any:
 
 
 @inner
-def extend(work: Work, given: Given, text: Row, word: Row, hot: Row) -> Row:
+def extend(work: Work, given: Common, text: Row, word: Row, hot: Row) -> Row:
     """The row of a text and one more word."""
     if word == ROOT:
         return text
@@ -111,9 +111,15 @@ def extend(work: Work, given: Given, text: Row, word: Row, hot: Row) -> Row:
 
 
 @inner
-def history_of(work: Work, given: Given, text: Row) -> Row:
-    """A hash of as many of its last words as still matter."""
+def history_of(work: Work, given: Common, text: Row) -> Row:
+    """A hash of as many of its last words as still matter, or of the language models' states after it."""
     history = np.int64(0)
+    if given.settings.by_state:
+        for row in range(text * given.settings.num_models, (text + 1) * given.settings.num_models):
+            history = mix(history, work.state_lengths[row])
+            for place in range(work.state_lengths[row]):
+                history = mix(history, work.state_words[row, place])
+        return history
     for _ in range(given.settings.history):
         if text == 0:
             break
@@ -123,7 +129,7 @@ def history_of(work: Work, given: Given, text: Row) -> Row:
 
 
 @inner
-def word_score(work: Work, given: Given, text: Row, word: Row, target: Row, at_end: bool) -> float:
+def word_score(work: Work, given: Common, text: Row, word: Row, target: Row, at_end: bool) -> float:
     """The language models' score of a word after a text; their states after it go to the target text's rows."""
     total = 0.0
     for model in range(given.settings.num_models):
@@ -141,7 +147,7 @@ def word_score(work: Work, given: Given, text: Row, word: Row, target: Row, at_e
 
 
 @inner
-def end_score(work: Work, given: Given, text: Row) -> float:
+def end_score(work: Work, given: Common, text: Row) -> float:
     """The language models' score of a text's end."""
     total = 0.0
     for model in range(given.settings.num_models):
@@ -151,7 +157,7 @@ def end_score(work: Work, given: Given, text: Row) -> float:
 
 
 @inner
-def _end_log10(work: Work, given: Given, model: int, state: Row) -> float:
+def _end_log10(work: Work, given: Common, model: int, state: Row) -> float:
     """Of </s> after a state; the state after that goes to the last row, which no text has."""
     if not given.weights.boundary[model]:
         return 0.0
@@ -159,7 +165,7 @@ def _end_log10(work: Work, given: Given, model: int, state: Row) -> float:
 
 
 @inner
-def _advance(work: Work, given: Given, model: int, source: Row, word_id: Row, target: Row) -> float:
+def _advance(work: Work, given: Common, model: int, source: Row, word_id: Row, target: Row) -> float:
     lms = given.lms
     tables = Tables(lms[model, 0], lms[model, 1], lms[model, 2], lms[model, 3], lms[model, 4])
     words, backoffs, lengths = work.state_words, work.state_backoffs, work.state_lengths
@@ -182,7 +188,22 @@ def same_history(work: Work, a: Row, b: Row, num_words: int) -> bool:
 
 
 @inner
-def copy_states(work: Work, given: Given, text: Row, states: tuple, to: int) -> None:  # type: ignore[type-arg]
+def same_states(work: Work, given: Common, a: Row, b: Row) -> bool:
+    """Whether two texts are the same to all language models from here on."""
+    if work.texts[a].history != work.texts[b].history:
+        return False
+    for model in range(given.settings.num_models):
+        row, other = a * given.settings.num_models + model, b * given.settings.num_models + model
+        if work.state_lengths[row] != work.state_lengths[other]:
+            return False
+        for place in range(work.state_lengths[row]):
+            if work.state_words[row, place] != work.state_words[other, place]:
+                return False
+    return True
+
+
+@inner
+def copy_states(work: Work, given: Common, text: Row, states: tuple, to: int) -> None:  # type: ignore[type-arg]
     """A text's states, a row per language model, into arrays like the work's."""
     words, backoffs, lengths = states
     for model in range(given.settings.num_models):

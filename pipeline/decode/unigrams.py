@@ -15,6 +15,7 @@ from pipeline.errors import UsageError
 
 MOST_STRANGE_LETTERS = 0.2  # of all the letters in unigrams; and of unigrams that no label spells
 LEAST_KNOWN = 0.1  # of unigrams that the language model has
+MOST_UNKNOWN = 0.01  # of a lexicon's words, before it is told
 SAMPLE = 100_000  # words looked at
 
 
@@ -61,6 +62,19 @@ def misfits(alphabet: Alphabet, model: WordModel, compat: bool) -> list[str]:
             case = _better_case(lambda change: _known([change(word) for word in words], model))
             told.append(f"only {known:.1%} of the unigrams are in {model.model.location}; {_fix(case, True)}")
     return told
+
+
+def unknown(words: Collection[str], model: WordModel) -> list[str]:
+    """Warnings, with the likely fix, where a language model lacks words of a lexicon: they are charged as unknown."""
+    some = list(words)[:SAMPLE]
+    share = 1 - _known(some, model)
+    if share <= MOST_UNKNOWN:
+        return []
+    told = f"{share:.1%} of the lexicon's words are not in {model.model.location}, and count as unknown there"
+    case = _better_case(lambda change: _known([change(word) for word in some], model))
+    if case is None:
+        return [told]
+    return [f"{told}; in {case} case more would fit: give the lexicon so"]
 
 
 def _fix(case: str | None, are_given: bool) -> str:

@@ -4,7 +4,7 @@ Rows are records of flat arrays, so that a hypothesis is some numbers and the sa
 Knows nothing of searching.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -75,12 +75,14 @@ class Settings(NamedTuple):
     beam_prune_logp: float
     prune_history: bool
     history: int  # words that still matter to the language models
+    by_state: bool  # or, instead, what their states keep
     compat: bool
     is_bpe: bool
     max_effort: float
     keep_chars: bool
     num_models: int
     longest: int  # label, in characters
+    most: int  # candidates that one hypothesis and one label make
     hot_weight: float
 
 
@@ -119,6 +121,21 @@ class Given(NamedTuple):
     settings: Settings
 
 
+class Common(Protocol):
+    """As much of it as the search for words in phones has too, whose trie is another."""
+
+    @property
+    def trie(self) -> Any: ...
+    @property
+    def lms(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def weights(self) -> Weights: ...
+    @property
+    def hot(self) -> Hot: ...
+    @property
+    def settings(self) -> Settings: ...
+
+
 class Work(NamedTuple):
     """Everything that does. It grows between frames, never within one."""
 
@@ -141,12 +158,14 @@ class Work(NamedTuple):
     chars: Any  # (W,) SPAN
 
 
-def new_work(beam_width: int, num_models: int) -> Work:
+def new_work(
+    beam_width: int, num_models: int, beam: "np.dtype[np.void]" = BEAM, candidate: "np.dtype[np.void]" = CANDIDATE
+) -> Work:
     rows = 1 << 12
     return Work(
         counts=np.zeros(EPOCH + 1, np.int64),
-        beams=np.zeros((2, beam_width), BEAM),
-        candidates=np.zeros(rows, CANDIDATE),
+        beams=np.zeros((2, beam_width), beam),
+        candidates=np.zeros(rows, candidate),
         order=np.zeros((2, rows), np.int32),
         slots=np.zeros(2 * rows, np.int32),
         slot_stamps=np.zeros(2 * rows, np.int64),
@@ -170,7 +189,7 @@ def rows_needed(work: Work, settings: Settings, num_beams: int, num_labels: int)
 
     Two texts are spare: `finish` scores a last word into one.
     """
-    num = num_beams * num_labels
+    num = num_beams * num_labels * settings.most
     spans = max(work.counts[WORDS], work.counts[CHARS]) + max(min(num, settings.beam_width), num_beams)
     texts = work.counts[TEXTS] + max(num, settings.beam_width) + 2
     return num, texts, work.counts[NODES] + num * settings.longest, spans
@@ -198,7 +217,8 @@ def grown(work: Work, settings: Settings, num_labels: int) -> Work:
     larger: dict[str, Any] = {}
     if candidates > len(work.candidates):
         rows = _power(candidates)
-        larger["candidates"], larger["order"] = np.zeros(rows, CANDIDATE), np.zeros((2, rows), np.int32)
+        larger["candidates"] = np.zeros(rows, work.candidates.dtype)
+        larger["order"] = np.zeros((2, rows), np.int32)
         larger["slots"], larger["slot_stamps"] = np.zeros(2 * rows, np.int32), np.zeros(2 * rows, np.int64)
     if texts > len(work.texts):
         rows = _power(texts)

@@ -16,9 +16,10 @@ from pipeline.models.adapters import Spoken
 from pipeline.models.attention import Attend
 from pipeline.models.config import ConvConfig, ModelConfig
 from pipeline.models.frontend import FrontEnd, Recorded
-from pipeline.models.outputs import BaseModelOutput, ModelOutput
+from pipeline.models.outputs import BaseModelOutput
 from pipeline.models.pretrained import Pretrained
 from pipeline.models.segments import Packed
+from pipeline.outputs import ModelOutput
 from pipeline.records import SAMPLE_RATE
 
 Output = TypeVar("Output", bound=ModelOutput)

@@ -1,1 +1,48 @@
-"""Between arrays and strings: what a checkpoint directory says of its input (`features`) and output (`vocabulary`)."""
+"""Between arrays and strings, by the names the ecosystem knows: what models hear (feature extractors), what their labels
+mean (tokenizers), and both in one (processors). Names are imported when they are first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.text.ctc_tokenizer import Wav2Vec2CTCTokenizer
+    from pipeline.text.lm_processor import Wav2Vec2ProcessorWithLM
+    from pipeline.text.phoneme_tokenizer import Wav2Vec2PhonemeCTCTokenizer
+    from pipeline.text.processors import AutoProcessor, Wav2Vec2BertProcessor, Wav2Vec2Processor
+    from pipeline.text.seamless_features import SeamlessM4TFeatureExtractor
+    from pipeline.text.wav2vec2_features import Wav2Vec2FeatureExtractor
+
+__all__ = [
+    "AutoProcessor",
+    "SeamlessM4TFeatureExtractor",
+    "Wav2Vec2BertProcessor",
+    "Wav2Vec2CTCTokenizer",
+    "Wav2Vec2FeatureExtractor",
+    "Wav2Vec2PhonemeCTCTokenizer",
+    "Wav2Vec2Processor",
+    "Wav2Vec2ProcessorWithLM",
+]
+
+_HOMES = {
+    "AutoProcessor": "processors",
+    "SeamlessM4TFeatureExtractor": "seamless_features",
+    "Wav2Vec2BertProcessor": "processors",
+    "Wav2Vec2CTCTokenizer": "ctc_tokenizer",
+    "Wav2Vec2FeatureExtractor": "wav2vec2_features",
+    "Wav2Vec2PhonemeCTCTokenizer": "phoneme_tokenizer",
+    "Wav2Vec2Processor": "processors",
+    "Wav2Vec2ProcessorWithLM": "lm_processor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value  # the next time it is found without asking here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,7 @@ Knows nothing of files other than that one; audio comes in as 16 kHz mono. It is
 of the model that is to hear it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +14,7 @@ from pipeline.jsonfile import read_object
 from pipeline.records import SAMPLE_RATE
 
 if TYPE_CHECKING:  # importing torch takes a second, and a driver only looks whether it can follow the settings
-    from pipeline.models.ctc import ForCTC
+    from pipeline.models.backbone import Head
     from pipeline.models.segments import Packed
     from pipeline.text.mel import MelFeatures
 
@@ -39,20 +40,25 @@ class FeatureExtractor:
 
     @classmethod
     def from_pretrained(cls, directory: Path) -> "FeatureExtractor":
-        settings = _settings(directory)
+        settings = extractor_settings(directory)
+        try:
+            return cls.from_settings(settings)
+        except UsageError as error:
+            raise UsageError(f"{directory}: {error}") from error
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "FeatureExtractor":
+        """What a preprocessor_config.json says, or the `to_dict()` of an extractor."""
         kind = settings.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")
         if (rate := settings.get("sampling_rate", SAMPLE_RATE)) != SAMPLE_RATE:
-            raise UsageError(f"{directory}: the model wants {rate} Hz; only {SAMPLE_RATE} Hz is supported")
+            raise UsageError(f"the model wants {rate} Hz; only {SAMPLE_RATE} Hz is supported")
         if kind == "Wav2Vec2FeatureExtractor":
             return cls(bool(settings.get("do_normalize", True)))
         if kind != "SeamlessM4TFeatureExtractor":
-            raise UsageError(f"{directory}: feature extractor {kind} is not supported")
+            raise UsageError(f"feature extractor {kind} is not supported")
         from pipeline.text.mel import MelFeatures
 
-        try:
-            return cls(mel=MelFeatures.from_settings(settings))
-        except UsageError as error:
-            raise UsageError(f"{directory}: {error}") from error
+        return cls(mel=MelFeatures.from_settings(settings))
 
     def __call__(self, audio: "Packed") -> "Packed":
         """Samples (N,), float or int16, to the model's inputs."""
@@ -62,7 +68,7 @@ class FeatureExtractor:
 
         return Recorded(audio.data, audio.segments) if self.do_normalize else audio
 
-    def framing(self, model: "ForCTC") -> Framing:
+    def framing(self, model: "Head") -> Framing:
         """How samples become the rows of this model's layers. A UsageError where the two do not belong together."""
         from pipeline.models.backbone import SampleBackbone
 
@@ -79,9 +85,9 @@ def _told(wanted: str | int) -> str:
     return wanted if isinstance(wanted, str) else f"rows of {wanted} mel features"
 
 
-def _settings(directory: Path) -> dict[str, Any]:
-    """From the file of its own, or from the processor's, where newer versions of transformers put it."""
-    for name, key in (("preprocessor_config.json", None), ("processor_config.json", "feature_extractor")):
+def extractor_settings(directory: Path) -> dict[str, Any]:
+    """From the processor's file, where newer versions of transformers put it, or else from the file of its own."""
+    for name, key in (("processor_config.json", "feature_extractor"), ("preprocessor_config.json", None)):
         path = directory / name
         if not path.exists():
             continue

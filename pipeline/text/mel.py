@@ -45,6 +45,7 @@ class MelFeatures:
 
     num_mel_bins: int = 80
     stride: int = 2  # mel frames in a row
+    sampling_rate: int = SAMPLE_RATE  # of the audio; frames are of as many samples at any
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
@@ -79,16 +80,22 @@ class MelFeatures:
 
     def __call__(self, audio: Packed) -> Packed:
         """Samples are floats from -1 to 1, or int16."""
+        if (shortest := min(audio.segments.lengths)) < self.min_samples:
+            raise ValueError(f"a recording of {shortest} samples is too short: one row takes {self.min_samples}")
+        used = [self.num_frames(num_samples) * self.stride for num_samples in audio.segments.lengths]
+        frames = self.frames(audio)
+        return Packed.of([own[:num].view(-1, self.size) for own, num in zip(frames, used, strict=True)])  # (T, size)
+
+    def frames(self, audio: Packed, normalise: bool = True) -> list[Tensor]:
+        """The mel frames of each recording (F, M), also where there are too few for a row, or none."""
         self._check(audio)
         stream, begins = _laid_out(audio)
         energies = self._log_energies(stream)  # (F, M), with frames between recordings that belong to none
-        rows = []
-        for begin, num_samples in zip(begins, audio.segments.lengths, strict=True):
-            own = energies[begin // HOP :][: num_mel_frames(num_samples)]  # (F, M)
+        counts = map(num_mel_frames, audio.segments.lengths)
+        found = [energies[begin // HOP :][:count] for begin, count in zip(begins, counts, strict=True)]  # (F, M) each
+        for own in found if normalise else ():
             _normalise(own)
-            used = self.num_frames(num_samples) * self.stride
-            rows.append(own[:used].view(-1, self.size))  # (T, size)
-        return Packed.of(rows)
+        return found
 
     def _check(self, audio: Packed) -> None:
         if audio.data.ndim != 1:
@@ -96,14 +103,12 @@ class MelFeatures:
             raise ValueError(f"mel features are made of one channel, not of audio of {shape}")
         if not audio.data.is_floating_point() and audio.data.dtype != torch.int16:
             raise ValueError(f"mel features are made of floats from -1 to 1 or of int16, not of {audio.data.dtype}")
-        if (shortest := min(audio.segments.lengths)) < self.min_samples:
-            raise ValueError(f"a recording of {shortest} samples is too short: one row takes {self.min_samples}")
 
     def _log_energies(self, stream: Tensor) -> Tensor:
         """Logarithms of the energies in each band of every frame of a stream of samples (N,). (F, M)"""
         num_frames, device = num_mel_frames(len(stream)), stream.device
         window = _window(device) * (1.0 if stream.dtype == torch.int16 else SAMPLE_SCALE)  # (WIDTH,)
-        filters = _filters(self.num_mel_bins, device)  # (FFT_SIZE // 2, M)
+        filters = _filters(self.num_mel_bins, device, self.sampling_rate)  # (FFT_SIZE // 2, M)
         tile = CPU_TILE if device.type == "cpu" else GPU_TILE
         frames = torch.zeros(tile, FFT_SIZE, dtype=torch.float64, device=device)
         energies = torch.empty(num_frames, self.num_mel_bins, device=device)  # (F, M)
@@ -158,13 +163,15 @@ def _power_spectra(samples: Tensor, window: Tensor, frames: Tensor) -> Tensor:
 def _normalise(energies: Tensor) -> None:
     """To zero mean and unit variance in each band, in place. (F, M)"""
     num_frames = len(energies)
+    if num_frames == 0:
+        return
     total, squares = torch.zeros(2, energies.shape[1], dtype=torch.float64, device=energies.device)  # (M,) each
     for some in torch.split(energies, STATISTICS_TILE):
         part = some.double()
         total += part.sum(dim=0)
         squares += part.square().sum(dim=0)
     mean = total / num_frames
-    variance = ((squares - total * mean) / (num_frames - 1)).clamp_(min=0.0)
+    variance = ((squares - total * mean) / max(num_frames - 1, 1)).clamp_(min=0.0)  # one frame does not vary
     energies.sub_(mean.float()).mul_((variance + VARIANCE_FLOOR).rsqrt_().float())
 
 
@@ -176,14 +183,15 @@ def _window(device: torch.device) -> Tensor:
 
 
 @cache
-def _filters(num_mel_bins: int, device: torch.device) -> Tensor:
+def _filters(num_mel_bins: int, device: torch.device, sampling_rate: int = SAMPLE_RATE) -> Tensor:
     """What each band takes of each frequency: triangles of equal width in mel. (FFT_SIZE // 2, M)
 
     The highest frequency is left out: it is where the last triangle ends.
     """
-    places = torch.linspace(_mel(LOWEST_HZ), _mel(SAMPLE_RATE / 2), num_mel_bins + 2, dtype=torch.float64)
+    places = torch.linspace(_mel(LOWEST_HZ), _mel(sampling_rate / 2), num_mel_bins + 2, dtype=torch.float64)
     begin, middle, end = places[:-2], places[1:-1], places[2:]  # (M,) each
-    mels = torch.tensor([[_mel(place * SAMPLE_RATE / FFT_SIZE)] for place in range(FFT_SIZE // 2)], dtype=torch.float64)
+    heard = [[_mel(place * sampling_rate / FFT_SIZE)] for place in range(FFT_SIZE // 2)]
+    mels = torch.tensor(heard, dtype=torch.float64)  # (FFT_SIZE // 2, 1)
     rising, falling = (mels - begin) / (middle - begin), (end - mels) / (end - middle)  # (FFT_SIZE // 2, M) each
     return torch.minimum(rising, falling).clamp(min=0.0).float().to(device)
 

@@ -21,6 +21,7 @@ class Vocabulary:
     delimiter: int | None  # the label between words; None: a script without one
     silent: frozenset[int]  # sentence marks, unknown and blank: no part of any text
     lower_case: bool = False  # the texts' case, where the labels have the other
+    phonemes: bool = False  # labels are sounds: a text is their row, a space between two, until a lexicon makes words
 
     @classmethod
     def from_pretrained(cls, directory: Path, language: str = "") -> "Vocabulary":
@@ -30,22 +31,24 @@ class Vocabulary:
         if ids and all(isinstance(value, dict) for value in ids.values()):
             ids = _of_language(ids, language or str(settings.get("target_lang") or ""), directory)
         kind = str(settings.get("tokenizer_class", "Wav2Vec2CTCTokenizer"))
-        if kind not in ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer"):
-            raise UsageError(f"{directory}: tokenizer {kind} is not supported yet")
+        if kind not in (*_LETTERS, _PHONEMES):
+            raise UsageError(f"{directory}: tokenizer {kind} is not one of {', '.join((*_LETTERS, _PHONEMES))}")
+        phonemes = kind == _PHONEMES
         ids = {**ids, **_optional(directory / "added_tokens.json")}
         labels = _labels(ids, directory)
         named = {**_optional(directory / "special_tokens_map.json"), **settings}
         blank = _token(named, "pad_token", "<pad>")
         if blank not in ids:
             raise UsageError(f"{directory}: the padding token {blank}, which is CTC's blank, is not in vocab.json")
-        delimiter = _token(named, "word_delimiter_token", "|")
+        delimiter = _token(named, "word_delimiter_token", "" if phonemes else "|")  # of sounds only where one is named
         silent = {ids.get(_token(named, f"{name}_token", mark)) for name, mark in _MARKS.items()}
         return cls(
             labels=labels,
             blank=ids[blank],
-            delimiter=ids.get(delimiter),
+            delimiter=ids.get(delimiter) if delimiter else None,
             silent=frozenset(number for number in silent if number is not None),
-            lower_case=bool(settings.get("do_lower_case", False)),
+            lower_case=not phonemes and bool(settings.get("do_lower_case", False)),
+            phonemes=phonemes,
         )
 
     def check_width(self, width: int, source: str | Path = "the model") -> None:
@@ -58,6 +61,7 @@ class Vocabulary:
             raise UsageError(f"{source}: the head has {width} outputs, but the vocabulary {len(self.labels)} labels")
 
 
+_LETTERS, _PHONEMES = ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer"), "Wav2Vec2PhonemeCTCTokenizer"
 _MARKS = {"pad": "<pad>", "bos": "<s>", "eos": "</s>", "unk": "<unk>"}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import Wav2Vec2CTCTokenizer
+from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
 
 from pipeline.decode.greedy import GreedyDecoder, collapse, greedy
 from pipeline.records import Recording
@@ -131,3 +131,42 @@ def test_the_stage_leaves_failures_alone_and_lets_emissions_go() -> None:
     GreedyDecoder(VOCABULARY)(Unit(0, [failed, heard]))
     assert (heard.text, heard.emissions, heard.frame_s) == ("HA", None, None)
     assert failed == Recording("failed", "x", status="failed", error="read: not audio")
+
+
+PHONES = ("<pad>", "<s>", "</s>", "<unk>", "|", "a\u026a", "ɜː", "t", "tʃ", "t\u0361s")
+PHONEMES = Vocabulary(PHONES, BLANK, DELIMITER, silent=frozenset({0, 1, 2, 3}), phonemes=True)
+
+
+@pytest.fixture(scope="module")
+def phoneme_oracle(tmp_path_factory: pytest.TempPathFactory) -> Wav2Vec2PhonemeCTCTokenizer:
+    path: Path = tmp_path_factory.mktemp("phonemes") / "vocab.json"
+    path.write_text(json.dumps({label: number for number, label in enumerate(PHONES)}))
+    return Wav2Vec2PhonemeCTCTokenizer(str(path), word_delimiter_token="|", do_phonemize=False)
+
+
+@given(path=PATHS, seed=st.integers(0, 9))
+def test_phones_and_their_times_are_those_of_transformers(
+    phoneme_oracle: Wav2Vec2PhonemeCTCTokenizer, path: list[int], seed: int
+) -> None:
+    """The risk: words glued of phones, a doubled phone lost at a word's end, times of the word's."""
+    scores = emissions(path, seed)
+    ours = greedy(scores, PHONEMES, FRAME_S)
+    assert ours.words is None
+    if not path:
+        assert (ours.text, ours.phones) == ("", [])
+        return
+    theirs = phoneme_oracle.decode(path, output_char_offsets=True)
+    assert ours.text == theirs.text
+    places = [(one.phone, round(one.start_s / FRAME_S), round(one.end_s / FRAME_S)) for one in ours.phones]
+    assert places == [(one["char"], one["start_offset"], one["end_offset"]) for one in theirs.char_offsets]
+    for phone, (label, start, end) in zip(ours.phones, places, strict=True):
+        assert phone.confidence == pytest.approx(np.exp(scores[start:end, PHONES.index(label)].mean()), rel=1e-5)
+
+
+def test_the_stage_fills_in_phones_and_no_words() -> None:
+    path = [PHONES.index(phone) for phone in ("t", "<pad>", "t", "|", "ɜː")]
+    recording = Recording("a", "a", emissions=emissions(path), frame_s=FRAME_S)
+    GreedyDecoder(PHONEMES)(Unit(0, [recording]))
+    assert (recording.text, recording.words) == ("t t ɜː", None)
+    assert [phone.phone for phone in recording.phones] == ["t", "t", "ɜː"]
+    assert recording.emissions is None

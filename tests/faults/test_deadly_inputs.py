@@ -14,7 +14,6 @@ from pipeline.carry import RunStage, Stage
 from pipeline.config import Config
 from pipeline.drive import PASSES, drive
 from pipeline.isolate import STRIKES
-from pipeline.plan import transcription
 from pipeline.progress import Progress
 from pipeline.read import reader
 from pipeline.read.guard import Guard, Limits
@@ -38,8 +37,7 @@ def run(source: Path, out: Path, sample: Path, *settings: str, **how: Any):
 
 
 def with_deadly_decoder(config: Config, run: Run, pools: Pools) -> list[Stage]:
-    request = Request("", "", config)
-    _, *rest = transcription(config, request.decoding, run, pools)
+    _, *rest = Request("", "", config).stages(config, run, pools)
     return [Stage("read", partial(read_deadly, config, run), pools.tasks), *rest]
 
 
@@ -92,7 +90,7 @@ def test_what_kills_its_worker_is_tried_a_bounded_number_of_times_and_told(sampl
     marks.mkdir()
 
     def with_deaths(config: Config, run: Run, pools: Pools) -> list[Stage]:
-        read, *rest = transcription(config, Request("", "", config).decoding, run, pools)
+        read, *rest = Request("", "", config).stages(config, run, pools)
         return [read, Stage("deadly", partial(Deaths, marks), pools.encode), *rest]
 
     result = run(source, tmp_path / "out", sample, "run.address=local", make_stages=with_deaths)

@@ -22,7 +22,6 @@ from ray import cloudpickle
 
 from pipeline import config as configuration
 from pipeline import store
-from pipeline.plan import transcription
 from pipeline.request import Request
 from pipeline.resources import one_process
 from pipeline.run import Run
@@ -154,7 +153,7 @@ def test_what_travels_to_workers_holds_no_credential(sample, monkeypatch):
     config = configuration.load(None, [f'encode.model="{sample / "model"}"'])
     folder = Folder("s3://bucket/run")
     assert folder.files is not None  # and its credentials are found
-    stages = transcription(config, Request("", "", config).decoding, Run(folder, ""), one_process(config))
+    stages = Request("", "", config).stages(config, Run(folder, ""), one_process(config))
     pickled = cloudpickle.dumps(stages)
     store.filesystem.cache_clear()
     assert b"s3://bucket/run" in pickled

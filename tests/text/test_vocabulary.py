@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import Wav2Vec2CTCTokenizer
+from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
 
 from pipeline.errors import UsageError
 from pipeline.text.vocabulary import Vocabulary
@@ -43,6 +43,27 @@ def test_labels_and_their_roles_are_those_of_transformers(
     assert ours.delimiter == theirs.word_delimiter_token_id
     assert ours.silent == {theirs.pad_token_id, theirs.bos_token_id, theirs.eos_token_id, theirs.unk_token_id}
     assert ours.lower_case == theirs.do_lower_case
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"word_delimiter_token": "|"}, {"word_delimiter_token": "ɜː", "unk_token": "n"}]
+)
+def test_phonemes_have_a_word_delimiter_only_where_the_tokenizer_names_one(
+    tmp_path: Path, options: dict[str, str]
+) -> None:
+    labels = ("<s>", "<pad>", "</s>", "<unk>", "n", "|", "ɜː", "oʊ")
+    (tmp_path / "first.json").write_text(json.dumps({label: number for number, label in enumerate(labels)}))
+    theirs = Wav2Vec2PhonemeCTCTokenizer(str(tmp_path / "first.json"), do_phonemize=False, **options)
+    theirs.save_pretrained(tmp_path / "saved")
+    ours = Vocabulary.from_pretrained(tmp_path / "saved")
+    assert ours.phonemes and not ours.lower_case
+    assert ours.labels == tuple(theirs.convert_ids_to_tokens(range(len(theirs))))
+    assert (ours.blank, ours.delimiter) == (theirs.pad_token_id, theirs.word_delimiter_token_id)
+    assert ours.silent == {theirs.pad_token_id, theirs.bos_token_id, theirs.eos_token_id, theirs.unk_token_id}
+
+
+def test_letters_are_no_phonemes(tmp_path: Path) -> None:
+    assert not saved(tmp_path, USUAL)[0].phonemes
 
 
 def test_a_script_without_word_delimiter_has_none(tmp_path: Path) -> None:
@@ -97,6 +118,13 @@ def test_of_a_vocabulary_per_language_the_asked_one_is_taken_else_the_one_it_was
         (
             {"vocab.json": '{"<pad>": 0}', "tokenizer_config.json": '{"tokenizer_class": "WhisperTokenizer"}'},
             "tokenizer WhisperTokenizer",
+        ),
+        (
+            {
+                "vocab.json": '{"<pad>": 0, "n": 0}',
+                "tokenizer_config.json": '{"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer"}',
+            },
+            "'<pad>' and 'n' share the id 0",
         ),
         ({"vocab.json": '{"<pad>": 0}', "tokenizer_config.json": "{"}, "tokenizer_config.json: not JSON"),
         ({"vocab.json": '{"<pad>": 0}', "added_tokens.json": '{"x": 2}'}, "no label has the id 1"),

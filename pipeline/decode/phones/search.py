@@ -1,0 +1,217 @@
+"""The search for words in phones as the rest of the project calls it: emissions in, hypotheses out.
+
+Has the face of `pipeline.decode.beam.BeamSearch`. Knows nothing of lexicon files or of phonemisers.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.compiled import one_at_a_time
+from pipeline.decode import work as rows
+from pipeline.decode.alphabet import BLANK, Alphabet
+from pipeline.decode.beam import NO_HOTWORDS
+from pipeline.decode.collect import collect
+from pipeline.decode.hypotheses import Beam, BeamWord, Decoded, WordModel
+from pipeline.decode.lexicon import ROOT
+from pipeline.decode.likely import likely_labels, top_k
+from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
+from pipeline.decode.phones.kernel import finish, run
+from pipeline.decode.phones.readout import Found, read_out
+from pipeline.decode.phones.tree import Ahead, PhoneLexicon
+from pipeline.decode.phones.work import BEAM, CANDIDATE, Given
+from pipeline.decode.streams import (
+    Emissions,
+    averaged,
+    begin,
+    chars_of,
+    decode_all,
+    lm_states,
+    states_of,
+    tables_of,
+    times_of,
+    weights_of,
+)
+from pipeline.decode.work import Hot, Settings, grown, new_work, refill_tables
+from pipeline.errors import RecordingError, UsageError
+from pipeline.text.vocabulary import Vocabulary
+
+COLLECT_FROM = 1 << 16  # rows of a search, as in the search of letters
+
+
+class Pronunciation(NamedTuple):
+    """One way to say a word, as numbers of the model's labels."""
+
+    word: str
+    labels: tuple[int, ...]
+
+
+class WordSearch:
+    """A search for a lexicon's words, loaded once; any number of threads may call it."""
+
+    def __init__(
+        self, vocabulary: Vocabulary, lexicon: Sequence[Pronunciation], models: Sequence[WordModel] = ()
+    ) -> None:
+        self.vocabulary, self.models = vocabulary, tuple(models)
+        self.alphabet = alphabet_of(vocabulary)
+        check_lexicon(lexicon, self.alphabet)
+        self._lexicon = PhoneLexicon(lexicon, len(vocabulary.labels), models)
+        self._lms = tables_of(models)
+        self._weigh()
+
+    def reweighted(self, weights: Sequence[LmWeights]) -> "WordSearch":
+        """The same search with other weights; nothing is loaded or built again."""
+        other = object.__new__(WordSearch)
+        other.__dict__.update(self.__dict__)
+        other.models = tuple(replace(m, weights=w) for m, w in zip(self.models, weights, strict=True))
+        other._weigh()
+        return other
+
+    def decode(
+        self,
+        emissions: Sequence[Emissions],
+        options: SearchOptions,
+        hotwords: Hotwords | None = None,
+        threads: int = 1,
+        with_chars: bool = False,
+    ) -> list[Decoded | RecordingError]:
+        """The hypotheses of every recording, in order; a recording whose emissions are no numbers gets an error.
+
+        Their `chars` are phones.
+        """
+        if options.compat:
+            raise UsageError("decode.compat is of searches for letters: pyctcdecode cannot find words in phones")
+        hot, ahead = self._hot(hotwords)
+        weight = hotwords.weight if hotwords else 0.0
+        return decode_all(lambda: Stream(self, options, (hot, ahead, weight), with_chars), emissions, threads)
+
+    def _weigh(self) -> None:
+        weights = [model.weights for model in self.models]
+        self._weights = weights_of(self.models, weights, np.zeros(0))
+        self._ahead = self._lexicon.ahead(averaged(weights))
+
+    def _hot(self, hotwords: Hotwords | None) -> tuple[Hot, Ahead]:
+        """Which words are hot, and what that makes the search expect."""
+        words = [word for phrase in (hotwords.words if hotwords else ()) for word in phrase.split()]
+        if hotwords is None or not words:
+            return NO_HOTWORDS, self._ahead
+        is_word = np.isin(self._lexicon.words, words).astype(np.uint8)
+        ahead = self._lexicon.with_hotwords(self._ahead, words, hotwords.weight)
+        return NO_HOTWORDS._replace(is_word=is_word), ahead
+
+
+def alphabet_of(vocabulary: Vocabulary) -> Alphabet:
+    """Phones, and blanks: all that is silent, a delimiter too."""
+    silent = vocabulary.silent | {vocabulary.blank, vocabulary.delimiter}
+    return Alphabet(
+        tuple(BLANK if number in silent else label for number, label in enumerate(vocabulary.labels)), is_bpe=False
+    )
+
+
+def check_lexicon(lexicon: Sequence[Pronunciation], alphabet: Alphabet) -> None:
+    if not lexicon:
+        raise UsageError("the lexicon has no words")
+    phones = {number for number, label in enumerate(alphabet.labels) if label != BLANK}
+    for word, labels in lexicon:
+        if len(word.split()) != 1 or word.strip() != word:
+            raise UsageError(f"the lexicon's word {word!r} is none: words have letters and no white space")
+        if not labels or not phones.issuperset(labels):
+            told = "no phones" if not labels else f"{next(n for n in labels if n not in phones)}, no phone of the model"
+            raise UsageError(f"the lexicon's pronunciation of {word!r} has {told}")
+
+
+class Stream:
+    """One search in progress: its hypotheses carry on from chunk to chunk."""
+
+    def __init__(
+        self, search: WordSearch, options: SearchOptions, hot: tuple[Hot, Ahead, float], with_chars: bool
+    ) -> None:
+        self._search, self._options = search, options
+        num_models = len(search.models)
+        settings = Settings(  # in these very types: the search would be compiled again for others
+            beam_width=int(options.beam_width),
+            beam_prune_logp=float(options.beam_prune_logp),
+            prune_history=bool(options.prune_history),
+            history=1,
+            by_state=True,
+            compat=False,
+            is_bpe=False,
+            max_effort=float(options.max_effort),
+            keep_chars=bool(with_chars),
+            num_models=num_models,
+            longest=0,
+            most=1 + search._lexicon.most_homophones,
+            hot_weight=float(hot[2]),
+        )
+        same = np.array(search.alphabet.same(), np.int32)
+        blank = int(same[search.vocabulary.blank])
+        trie, lms, weights = search._lexicon.trie, search._lms, search._weights
+        self._given = Given(trie, hot[1], same, blank, lms, weights, hot[0], settings)
+        self._work = new_work(options.beam_width, num_models, BEAM, CANDIDATE)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything heard so far."""
+        first = begin(self._work, self._search.models)
+        first["rest"] = self._given.ahead.below[ROOT]
+
+    def feed(self, emissions: Emissions) -> None:
+        """The next frames."""
+        likely = likely_labels(emissions, self._search.alphabet, self._options.token_min_logp, compat=False)
+        at = run(self._work, self._given, *likely, 0)
+        while at < likely.num_frames:
+            self._grow(int(likely.offsets[at + 1] - likely.offsets[at]))
+            at = run(self._work, self._given, *likely, at)
+
+    def result(self) -> Decoded:
+        """What has been said so far, as if it ended here; the search can go on."""
+        self._grow(1)
+        work = self._work
+        if work.counts[rows.FRAME] == 0:
+            return Decoded([Beam("", [], 0.0, 0.0, [], states_of(work, len(self._search.models)))], narrowed=False)
+        in_order, num = finish(work, self._given)
+        found = read_out(work, self._given, in_order, min(num, self._options.num_best))
+        return Decoded(self._beams(found), bool(work.counts[rows.NARROWED]))
+
+    def _grow(self, num_labels: int) -> None:
+        """Room for another frame: what nobody says any more is forgotten first, if that may be much."""
+        if self._work.counts[[rows.TEXTS, rows.WORDS, rows.CHARS]].max() >= COLLECT_FROM:
+            collect(self._work, self._given)
+            refill_tables(self._work)
+        self._work = grown(self._work, self._given.settings, num_labels)
+
+    def _beams(self, found: Found) -> list[Beam]:
+        spelled, labels = self._search._lexicon.words, self._search.alphabet.labels
+        spoken = [spelled[number] for number in found.words["label"].tolist()]
+        words = [BeamWord(word, *time) for word, time in zip(spoken, times_of(found.words), strict=True)]
+        num_models, beams, word, label = len(self._search.models), [], 0, 0
+        for number, (logit, score) in enumerate(found.scores.tolist()):
+            next_word, next_label = word + int(found.num_words[number]), label + int(found.num_labels[number])
+            said = words[word:next_word][::-1]
+            phones = chars_of(found.labels[label:next_label][::-1], labels) if self._given.settings.keep_chars else []
+            of_models = slice(number * num_models, (number + 1) * num_models)
+            states = lm_states(*(array[of_models] for array in found.states))
+            beams.append(Beam(" ".join(one.word for one in said), said, logit, score, phones, states))
+            word, label = next_word, next_label
+        return beams
+
+
+def warm_up(search: WordSearch | None = None) -> float:
+    """Compile what a search needs, or load what another process of this node has compiled; the seconds that took."""
+    began = time.perf_counter()
+    vocabulary = Vocabulary(("", "a"), blank=0, delimiter=None, silent=frozenset({0}))
+    with one_at_a_time():
+        search = search or WordSearch(vocabulary, [Pronunciation("a", (1,))])
+        num_labels = len(search.vocabulary.labels)
+        stream = Stream(search, SearchOptions(), (NO_HOTWORDS, search._ahead, 0.0), with_chars=False)
+        for dtype in (np.float32, np.float64):
+            stream.feed(np.full((2, num_labels), -math.log(num_labels), dtype))
+            stream.result()
+        stream.feed(top_k(np.zeros((1, num_labels)), 1))
+        collect(stream._work, stream._given)
+        stream._grow(1 << 13)
+    return time.perf_counter() - began

@@ -1,0 +1,299 @@
+"""Recordings to texts: against transformers' pipeline on each recording alone; and alone against in company.
+
+It does not know trained models: what is said is not judged here, only that both say the same.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import transformers
+
+from pipeline import pipeline
+from pipeline.decode.ctcdecoder import BeamSearchDecoderCTC
+from pipeline.errors import UsageError
+from pipeline.models import Wav2Vec2ForCTC
+from tests.tasks.checkpoints import (
+    FAMILIES,
+    LABELS,
+    LENGTHS,
+    Checkpoint,
+    extractor,
+    recording,
+    recordings,
+    vocabulary,
+)
+
+TASK = "automatic-speech-recognition"
+CHUNKS: list[dict[str, Any]] = [
+    {},
+    {"chunk_length_s": 1.0},
+    {"chunk_length_s": 0.7, "stride_length_s": (0.1, 0.23)},
+    {"chunk_length_s": 0.48, "stride_length_s": 0},
+]
+
+
+def oracle(model: Path, **options: Any) -> Any:
+    return transformers.pipeline(TASK, model=str(model), device="cpu", **options)
+
+
+def ours(model: Any, **options: Any) -> Any:
+    return pipeline(TASK, model=model, device="cpu", **options)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_texts_and_times_are_those_of_transformers_on_each_recording_alone_whatever_is_beside_it(
+    family: str, speech: Checkpoint
+) -> None:
+    """The risks: another normalisation, rounding or trimming of chunks; a neighbour or its padding in a recording."""
+    theirs, mine = oracle(speech(family)), ours(speech(family))
+    for chunks in CHUNKS:
+        for wanted in ({"return_timestamps": "char"}, {"return_timestamps": "word"}, {})[: 2 if chunks else 3]:
+            expected = [theirs(one.copy(), **chunks, **wanted) for one in recordings()]
+            assert len({answer["text"] for answer in expected}) == len(LENGTHS) and len(expected[1]["text"]) > 30
+            assert mine(recordings(), **chunks, **wanted) == expected
+            assert mine(recordings(), batch_size=2, **chunks, **wanted) == expected
+            assert [mine(one, **chunks, **wanted) for one in recordings()] == expected
+
+
+def test_a_row_that_bert_fills_up_with_padding_is_not_decoded(speech: Checkpoint) -> None:
+    """The risk that is known of transformers: a last row of which half is padding, masked and decoded all the same."""
+    theirs, mine = oracle(speech("bert")), ours(speech("bert"))
+    odd = [recording(length + 160) for length in LENGTHS]
+    expected = [theirs(one.copy(), return_timestamps="char")["chunks"] for one in odd]
+    got = [answer["chunks"] for answer in mine(odd, return_timestamps="char")]
+    assert got != expected
+    for one, samples in zip(expected, odd, strict=True):
+        last = ((len(samples) - 400) // 160 + 1) // 2 * 320 / 16_000  # seconds of the rows that are whole
+        one[:] = [chunk for chunk in one if chunk["timestamp"][0] < last]
+        one[-1]["timestamp"] = (one[-1]["timestamp"][0], min(one[-1]["timestamp"][1], last))
+    assert got == expected
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_phones_are_those_of_transformers_and_have_times(chunks: dict[str, Any], speech: Checkpoint) -> None:
+    pytest.importorskip("phonemizer")  # of the oracle alone
+    theirs, mine = oracle(speech("phonemes")), ours(speech("phonemes"))
+    expected = [theirs(one.copy(), return_timestamps="char", **chunks) for one in recordings()]
+    assert mine(recordings(), return_timestamps="char", **chunks) == expected
+    assert " aɪ " in expected[1]["text"] and {"aɪ", "tʃ"} <= {chunk["text"] for chunk in expected[1]["chunks"]}
+    with pytest.raises(UsageError, match=r"knows no words.*'char'"):
+        mine(recordings(), return_timestamps="word")
+
+
+def test_what_is_beside_the_samples_in_a_dictionary_comes_back_and_its_stride_is_context_alone(
+    speech: Checkpoint,
+) -> None:
+    theirs, mine = oracle(speech("layer")), ours(speech("layer"))
+
+    def given() -> dict[str, Any]:
+        return {"raw": recording(40_000), "sampling_rate": 16_000, "stride": (3_210, 4_400), "partial": False}
+
+    for options in ({}, {"chunk_length_s": 1.0}):
+        expected = theirs(given(), return_timestamps="char", **options)
+        mapping = given()
+        assert mine(mapping, return_timestamps="char", **options) == expected
+        assert mapping.keys() == given().keys(), "what the caller gave is his"
+    assert theirs(given())["text"] != theirs(recording(40_000))["text"]
+
+
+def test_a_long_recording_is_heard_in_windows_whose_text_is_hardly_another(
+    speech: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The risk: attention over hours at once, as transformers has it without chunks; or windows badly joined."""
+    mine, long = ours(speech("layer")), recording(150 * 16_000)
+    seen: list[int] = []
+    transform = mine.model.backbone.transform
+
+    def noted(x: Any, trace: Any = None) -> Any:
+        seen.append(x.segments.longest)
+        return transform(x, trace)
+
+    monkeypatch.setattr(mine.model.backbone, "transform", noted)
+    answer = mine(long, return_timestamps="char")
+    assert max(seen) == 60 * 50
+    whole = oracle(speech("layer"))(long, return_timestamps="char")
+    assert answer["chunks"][-1]["timestamp"][1] == pytest.approx(whole["chunks"][-1]["timestamp"][1], abs=0.1)
+    same = {(chunk["text"], chunk["timestamp"]) for chunk in answer["chunks"]}
+    same &= {(chunk["text"], chunk["timestamp"]) for chunk in whole["chunks"]}
+    assert len(same) > 0.9 * len(whole["chunks"])
+
+
+# ---- with a language model
+
+ARPA = """\\data\\
+ngram 1=6
+ngram 2=3
+
+\\1-grams:
+-1.5\t<unk>\t0
+0\t<s>\t-0.4
+-1.2\t</s>\t0
+-0.9\tTEA\t-0.3
+-1.1\tHAT\t-0.2
+-1.3\tSEA\t-0.1
+
+\\2-grams:
+-0.3\t<s> TEA
+-0.4\tTEA HAT
+-0.6\tHAT SEA
+
+\\end\\
+"""
+
+
+@pytest.fixture(scope="session")
+def with_lm(speech: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As transformers 4 writes a checkpoint with a language model; of its own, version 5 does not find the decoder."""
+    pyctcdecode = pytest.importorskip("pyctcdecode")
+    pytest.importorskip("kenlm")
+    directory = tmp_path_factory.mktemp("lm")
+    (directory / "words.arpa").write_text(ARPA)
+    transformers.AutoModelForCTC.from_pretrained(speech("layer")).save_pretrained(directory / "model")
+    labels = [{"|": " ", "<pad>": ""}.get(label, label) for label in LABELS]
+    decoder = pyctcdecode.build_ctcdecoder(labels, str(directory / "words.arpa"), ["TEA", "HAT", "SEA"])
+    tokenizer = transformers.Wav2Vec2CTCTokenizer(vocabulary(directory, LABELS))
+    processor = transformers.Wav2Vec2ProcessorWithLM(extractor("layer"), tokenizer, decoder)
+    processor.save_pretrained(directory / "model")
+    shutil.copytree(directory / "model", directory / "model 5")
+    (directory / "model" / "processor_config.json").unlink()
+    settings = extractor("layer").to_dict() | {"processor_class": "Wav2Vec2ProcessorWithLM"}
+    (directory / "model" / "preprocessor_config.json").write_text(json.dumps(settings))
+    return directory / "model"
+
+
+def test_a_checkpoint_with_a_language_model_decodes_with_it_as_transformers_does(with_lm: Path) -> None:
+    """The risk: the language model left aside in silence; times of other words; options that do not arrive."""
+    theirs = oracle(with_lm)
+    assert theirs.type == "ctc_with_lm"
+    compatible = BeamSearchDecoderCTC.load_from_dir(str(with_lm), compat=True)
+    mine = ours(with_lm, decoder=compatible)
+    for options in ({}, {"chunk_length_s": 1.0}, {"decoder_kwargs": {"beam_width": 3, "hotwords": ["HAT"]}}):
+        for wanted in ({}, {"return_timestamps": "word"}):
+            expected = [theirs(one.copy(), **options, **wanted) for one in recordings()]
+            assert mine(recordings(), **options, **wanted) == expected
+    by_itself = ours(with_lm)
+    assert isinstance(by_itself.decoder, BeamSearchDecoderCTC)
+    greedy = ours(with_lm, decoder=None, processor=None, feature_extractor=extractor("layer"), tokenizer=mine.tokenizer)
+    assert greedy.decoder is None
+    assert by_itself(recordings()[1]) != greedy(recordings()[1])
+    for same in (ours(with_lm, decoder=str(with_lm)), ours(with_lm.with_name("model 5"))):
+        assert same(recordings()) == by_itself(recordings())
+
+
+def test_pyctcdecodes_own_decoder_will_do(with_lm: Path) -> None:
+    import pyctcdecode
+
+    decoder = pyctcdecode.BeamSearchDecoderCTC.load_from_dir(str(with_lm))
+    expected = [oracle(with_lm, decoder=decoder)(one.copy(), return_timestamps="word") for one in recordings()]
+    assert ours(with_lm, decoder=decoder, return_timestamps="word")(recordings()) == expected
+
+
+def test_with_a_language_model_only_words_have_times(with_lm: Path) -> None:
+    with pytest.raises(UsageError, match="'word'"):
+        ours(with_lm, return_timestamps="char")
+    with pytest.raises(UsageError, match="no decoder: it has no decode_beams"):
+        ours(with_lm, decoder=3)
+
+
+# ---- what cannot be
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"return_timestamps": True}, "return_timestamps is 'char' or 'word' for a CTC model, not True"),
+        ({"return_timestamps": "segment"}, "not 'segment'"),
+        ({"return_timestamp": "word"}, "no argument return_timestamp; did you mean return_timestamps"),
+        ({"chunk_length_s": 1, "stride_length_s": 0.5}, "leaves nothing between strides of 0.5 and 0.5 s"),
+        ({"chunk_length_s": 1, "stride_length_s": -1}, "from 0 on, not -1"),
+        ({"chunk_length_s": 1, "stride_length_s": (0.1, 0.1, 0.1)}, "or two of them"),
+        ({"decoder_kwargs": {"beam_width": 3}}, "decoder_kwargs are for a decoder, and there is none"),
+        ({"generate_kwargs": {"language": "fr"}}, "a CTC model generates no text"),
+        ({"return_language": True}, "Whisper"),
+        ({"batch_size": 0}, "batch_size is a whole number from 1 on, not 0"),
+    ],
+)
+def test_what_a_model_cannot_do_is_said_when_the_pipeline_is_made_and_when_it_is_called(
+    options: dict[str, Any], message: str, speech: Checkpoint
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        ours(speech("group"), **options)
+    with pytest.raises(UsageError, match=message):
+        ours(speech("group"))(iter(recordings()), **options)
+
+
+def test_a_recording_that_cannot_be_heard_is_named_and_those_before_it_have_their_text(speech: Checkpoint) -> None:
+    """The risk: a list of a thousand with one bad one, and no way to tell which; or answers lost to a batch size."""
+    mine = ours(speech("layer"))
+    good, short, broken = recording(16_000), recording(300), np.full(16_000, np.nan, np.float32)
+    for bad, message in (
+        (short, r"inputs\[2\]: shorter than 25 ms \(300 samples\)"),
+        (broken, r"inputs\[2\]: samples that are not numbers"),
+        ("/no/such.wav", r"inputs\[2\] \(/no/such.wav\): "),
+        (0.5, r"inputs\[2\]: a recording is a path.*not float; .*numpy array"),
+    ):
+        for batch_size in (None, 1, 2, 3, 4):
+            answers = mine((one for one in (good, good, bad, good)), batch_size=batch_size)
+            assert next(answers) == next(answers) == mine(good)
+            with pytest.raises(UsageError, match=message):
+                next(answers)
+        with pytest.raises(UsageError, match=message):
+            mine([good, good, bad])
+    with pytest.raises(UsageError, match="the recording: shorter than 25 ms"):
+        mine(short)
+
+
+def test_what_is_too_short_at_the_end_of_chunks_is_left_out(speech: Checkpoint) -> None:
+    samples = recording(16_100)
+    answer = ours(speech("layer"), chunk_length_s=0.5, stride_length_s=0)(samples)
+    assert answer == oracle(speech("layer"))(samples[:16_000], chunk_length_s=0.5, stride_length_s=0)
+
+
+def test_an_iterator_is_asked_for_no_more_than_is_needed(speech: Checkpoint) -> None:
+    mine, taken = ours(speech("layer")), []
+
+    def source() -> Any:
+        for one in recordings():
+            taken.append(len(one))
+            yield one
+
+    for batch_size, ahead in ((None, 1), (1, 1), (2, 2), (4, 4)):
+        taken.clear()
+        answers = mine(source(), batch_size=batch_size)
+        assert not taken
+        next(answers)
+        assert len(taken) == ahead
+        assert len(list(answers)) == len(LENGTHS) - 1
+
+
+def test_a_tokenizer_of_fewer_tokens_than_the_model_has_outputs_is_refused(speech: Checkpoint, tmp_path: Path) -> None:
+    tokenizer = transformers.Wav2Vec2CTCTokenizer(vocabulary(tmp_path, LABELS[:-2]))
+    with pytest.raises(UsageError, match=f"the model has {len(LABELS)} outputs, but its tokenizer knows"):
+        ours(speech("layer"), tokenizer=tokenizer)
+
+
+def test_parts_that_are_given_count_before_the_checkpoints(speech: Checkpoint, tmp_path: Path) -> None:
+    """The risk: a tokenizer or an extractor that is given and not used."""
+    model = Wav2Vec2ForCTC.from_pretrained(speech("layer"))
+    expected = ours(speech("layer"))(recordings())
+    assert ours(model)(recordings()) == expected
+    lower = tuple(label.lower() for label in LABELS)
+    tokenizer = transformers.Wav2Vec2CTCTokenizer(vocabulary(tmp_path, lower))
+    texts = [answer["text"] for answer in ours(model, tokenizer=tokenizer)(recordings())]
+    assert texts == [answer["text"].lower() for answer in expected] != [answer["text"] for answer in expected]
+    plain = transformers.Wav2Vec2FeatureExtractor(do_normalize=False)
+    theirs = oracle(speech("layer"), feature_extractor=plain)
+    loud = [100 * one for one in recordings()]
+    answers = ours(model, feature_extractor=plain)(loud)
+    assert answers == [theirs(one) for one in loud]
+    assert answers != expected
+    transformers.Wav2Vec2Processor(plain, tokenizer).save_pretrained(tmp_path / "processor")
+    answers = ours(model, processor=tmp_path / "processor")(loud)
+    assert answers == ours(model, tokenizer=tokenizer, feature_extractor=plain)(loud)
+    made_in_code = Wav2Vec2ForCTC(model.config).eval()
+    with pytest.raises(UsageError, match="made in code: give its feature_extractor too"):
+        ours(made_in_code)
