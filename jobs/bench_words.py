@@ -44,11 +44,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _measure(options: argparse.Namespace, difficulties: list[str], figures: dict[str, Any], report: "_Report") -> None:
     """Fill in the figures, and show each part as it is there."""
-    from pipeline.decode.phones.search import warm_up
-
     from jobs import bench_material, bench_words_measure
     from jobs.bench_material import say
     from pipeline.decode.options import MARKS
+    from pipeline.decode.phones.search import warm_up
     from pipeline.lm.model import LanguageModel
 
     work, num = Path(options.work), options.num_utterances
@@ -66,11 +65,14 @@ def _measure(options: argparse.Namespace, difficulties: list[str], figures: dict
     figures["missing"] = bench_words_measure.missing()
     report.setting(figures)
     theirs = None if figures["missing"] else bench_words_measure.Flashlight(lm, lexicon.entries)
+    weights = bench_words_measure.tuned([lexicon.sample(name, tuning, num) for name in difficulties], ours, theirs)
+    figures["weights"] = {name: {"alpha": one.alpha, "beta": one.beta} for name, one in weights.items()}
+    report.weights(figures["weights"])
     figures |= {"greedy_phone_errors": {}, "measured": {}}
     for name in difficulties:
         sample = lexicon.sample(name, measured, 0)
         per = bench_words_measure.greedy_errors(sample, lexicon)
-        found = bench_words_measure.measure(lexicon.sample(name, tuning, num), sample, ours, theirs)
+        found = bench_words_measure.measure(sample, weights, ours, theirs)
         figures["greedy_phone_errors"][name], figures["measured"][name] = per, asdict(found)
         report.measured(sample, per, found)
     report.missing(figures["missing"])
@@ -98,6 +100,10 @@ class _Report:
             ]
         )
 
+    def weights(self, weights: dict[str, dict[str, float]]) -> None:
+        told = "; ".join(f"{name} alpha {one['alpha']:g}, beta {one['beta']:g}" for name, one in weights.items())
+        self._console.print(f"\nWeights of the language model, tuned on other utterances: {told}")
+
     def measured(self, sample: "Sample", per: float, found: "Measured") -> None:
         if self._quiet:
             return
@@ -113,8 +119,6 @@ class _Report:
             speed = f"{row.audio_s_per_cpu_s:,.0f}"
             table.add_row(row.decoder, row.width, speed, f"{row.wer:.2%}", f"{low:.2%} to {high:.2%}")
         self._console.print(table)
-        tuned = "; ".join(f"{name} alpha {one.alpha:g}, beta {one.beta:g}" for name, one in found.weights.items())
-        self._console.print(f"Weights, tuned on other utterances: {tuned}.")
         for one in found.comparisons:
             if one.times is None or one.difference is None:
                 self._console.print(f"flashlight-text {one.theirs}: every width of ours has more word errors.")

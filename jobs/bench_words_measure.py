@@ -26,8 +26,8 @@ from pipeline.text.pronunciations import Entry
 if TYPE_CHECKING:
     from pipeline.decode.phones.search import Pronunciation
 
-RIVAL = "flashlight-text"
-ALPHAS, BETAS = (0.5, 0.8, 1.1, 1.4), (-0.5, 0.5, 1.5)  # of the language model, tried for each side and difficulty
+OURS, RIVAL = "native", "flashlight-text"
+ALPHAS, BETAS = (0.5, 0.8, 1.1, 1.4, 1.7), (0.0, 1.0, 2.0)  # of the language model, tried for each side
 UNUSED_LABEL = 1  # <s>: flashlight's silence, which nothing in these emissions speaks for
 
 
@@ -47,13 +47,14 @@ THEIR_WIDTHS = (Width(50, 10, 15.0), Width(100, 10, 25.0), Width(500, 10, 25.0))
 OUR_WIDTHS = tuple(
     SearchOptions(beam_width=beam, beam_prune_logp=prune, token_min_logp=label)
     for beam, prune, label in (
-        (10, -8.0, -10.0),
         (20, -10.0, -12.0),
-        (40, -12.0, -12.0),
-        (70, -15.0, -12.0),
+        (30, -12.0, -12.5),
+        (50, -13.0, -13.0),
         (100, -15.0, -12.0),
-        (200, -20.0, -14.0),
-        (400, -25.0, -14.0),
+        (100, -15.0, -13.0),
+        (100, -17.0, -13.0),
+        (100, -20.0, -13.0),
+        (200, -22.0, -13.0),
     )
 )
 
@@ -81,7 +82,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Measured:
-    weights: dict[str, LmWeights]  # by decoder
+    """Both sides on one difficulty."""
+
     rows: list[Row]
     comparisons: list[Comparison]
 
@@ -169,7 +171,6 @@ def missing() -> list[str]:
 
 def our_search(lm: str, lexicon: "Sequence[Pronunciation]") -> Any:
     from pipeline.decode.phones.search import WordSearch
-
     from pipeline.lm.model import LanguageModel
 
     return WordSearch(VOCABULARY, lexicon, [WordModel(LanguageModel.open(lm))])
@@ -184,12 +185,18 @@ def told(options: SearchOptions) -> str:
     return f"{options.beam_width}/{options.beam_prune_logp:g}/{options.token_min_logp:g}"
 
 
-def measure(tuning: Sample, sample: Sample, ours: Any, theirs: Flashlight | None) -> Measured:
-    """Find each side's weights on one sample, then decode another by every width of both in turn."""
-    weights = {"native": _tuned("native", tuning, lambda w: our_decoder(ours, SearchOptions(), w))}
-    named = {f"native {told(width)}": our_decoder(ours, width, weights["native"]) for width in OUR_WIDTHS}
+def tuned(samples: Sequence[Sample], ours: Any, theirs: Flashlight | None) -> dict[str, LmWeights]:
+    """By decoder, the weights with the fewest word errors on all samples, at a middling width; one grid for both."""
+    weights = {OURS: _best(OURS, samples, lambda one: our_decoder(ours, SearchOptions(), one))}
     if theirs is not None:
-        weights[RIVAL] = _tuned(RIVAL, tuning, lambda w: theirs.decoder(THEIR_WIDTHS[0], w))
+        weights[RIVAL] = _best(RIVAL, samples, lambda one: theirs.decoder(THEIR_WIDTHS[1], one))
+    return weights
+
+
+def measure(sample: Sample, weights: dict[str, LmWeights], ours: Any, theirs: Flashlight | None) -> Measured:
+    """Decode a sample by every width of both, in turn."""
+    named = {f"{OURS} {told(width)}": our_decoder(ours, width, weights[OURS]) for width in OUR_WIDTHS}
+    if theirs is not None:
         named |= {f"{RIVAL} {width}": theirs.decoder(width, weights[RIVAL]) for width in THEIR_WIDTHS}
     say(f"{sample.difficulty}: {len(sample.texts):,} utterances, {sample.audio_s:,.0f} s of audio, {len(named)} widths")
     for decode in named.values():
@@ -210,7 +217,7 @@ def measure(tuning: Sample, sample: Sample, ours: Any, theirs: Flashlight | None
             comparisons.append(Comparison(their.width, our.width, times, difference))
         elif their.decoder == RIVAL:
             comparisons.append(Comparison(their.width, None, None, None))
-    return Measured(weights, rows, comparisons)
+    return Measured(rows, comparisons)
 
 
 def fastest_no_worse(rows: Sequence[Row], their: Row) -> Row | None:
@@ -227,13 +234,13 @@ def greedy_errors(sample: Sample, lexicon: Lexicon) -> float:
     return error_rate(spoken, heard)
 
 
-def _tuned(name: str, tuning: Sample, decoder: Callable[[LmWeights], Decode]) -> LmWeights:
-    """The weights with the fewest word errors; the same grid for both sides."""
+def _best(name: str, samples: Sequence[Sample], decoder: Callable[[LmWeights], Decode]) -> LmWeights:
+    texts = [text for sample in samples for text in sample.texts]
+    emissions = [one for sample in samples for one in sample.emissions]
+    say(f"tuning {name} on {len(texts):,} other utterances")
     found = []
     for alpha in ALPHAS:
         for beta in BETAS:
             weights = replace(LmWeights(), alpha=alpha, beta=beta)
-            found.append((error_rate(tuning.texts, decoder(weights)(tuning.emissions)), weights))
-    best = min(found, key=lambda one: one[0])
-    say(f"{tuning.difficulty}: {name} with alpha {best[1].alpha:g}, beta {best[1].beta:g}, WER {best[0]:.2%} in tuning")
-    return best[1]
+            found.append((error_rate(texts, decoder(weights)(emissions)), weights))
+    return min(found, key=lambda one: one[0])[1]

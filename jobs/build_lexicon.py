@@ -154,14 +154,14 @@ def _mapped(entries: Sequence["Entry"], mapping: "PhoneMap") -> list["Entry"]:
 
 
 def _fit(entries: Sequence["Entry"], model: str) -> "Fitted":
-    from pipeline.decode.phones.fit import fitted
+    from pipeline.decode.phones.fit import examined
     from pipeline.models.locate import SETTINGS, checkpoint_directory
     from pipeline.text.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.from_pretrained(checkpoint_directory(model, SETTINGS))
     if not vocabulary.phonemes:
         raise UsageError(f"{model} writes letters, not phones: it needs no lexicon")
-    return fitted(entries, vocabulary)
+    return examined(entries, vocabulary)
 
 
 def _write(location: str, data: bytes) -> int:

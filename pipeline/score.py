@@ -6,7 +6,9 @@ of them is compared and forgotten. Knows nothing of how a normaliser or a phonem
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import ScoreConfig
@@ -26,6 +28,7 @@ class ScoreSettings:
     normalizer: str = "none"
     version: str = ""  # of what else decides what the normaliser does
     language: str = ""  # of the phonemiser; empty: phones are not compared
+    phonemizer: str = ""  # the versions of its packages
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -33,7 +36,7 @@ class ScoreSettings:
     def that_shape_results(self) -> dict[str, Any]:
         """For the fingerprint."""
         return {
-            "score.language": self.language or None,
+            "score.language": f"{self.language} ({self.phonemizer})" if self.language else None,
             "score.normalizer": f"{self.normalizer} ({self.version})" if self.version else self.normalizer,
         }
 
@@ -51,7 +54,7 @@ def settle(config: ScoreConfig, vocabulary: Vocabulary) -> ScoreSettings:
         from pipeline.text.espeak import Phonemizer
 
         Phonemizer(language)
-    return ScoreSettings(str(chosen), chosen.version, language)
+    return ScoreSettings(str(chosen), chosen.version, language, _version_of_phonemizer() if language else "")
 
 
 def without_effect(config: ScoreConfig, vocabulary: Vocabulary) -> list[str]:
@@ -67,13 +70,10 @@ class Scorer:
         from pipeline.text.normalize import normalizer
 
         self._normalize = normalizer(settings.normalizer)
-        if self._normalize.version != settings.version:
-            raise UsageError(
-                f"score.normalizer = {settings.normalizer}: the run was started with {settings.version}, here is "
-                f"{self._normalize.version}; install the same everywhere"
-            )
+        _check_version(f"score.normalizer = {settings.normalizer}", settings.version, self._normalize.version)
         self._phonemizer = None
         if settings.language:
+            _check_version(f"score.language = {settings.language}", settings.phonemizer, _version_of_phonemizer())
             from pipeline.text.espeak import Phonemizer
 
             self._phonemizer = Phonemizer(settings.language)
@@ -100,6 +100,20 @@ class Scorer:
             recording.reference_phones = phones
             heard = " ".join(phone.phone for phone in recording.phones or [])
             recording.phone_errors = count_words(recording.reference_phones, heard)
+
+
+def _version_of_phonemizer() -> str:
+    """What says references, as far as it came with pip; a system's espeak-ng tells no version before it is opened."""
+    told = []
+    for name in ("phonemizer", "espeakng-loader"):
+        with suppress(metadata.PackageNotFoundError):
+            told.append(f"{name} {metadata.version(name)}")
+    return ", ".join(told)
+
+
+def _check_version(what: str, then: str, now: str) -> None:
+    if then != now:
+        raise UsageError(f"{what}: the run was started with {then}, here is {now}; install the same everywhere")
 
 
 def said(phonemizer: "Phonemizer", texts: Sequence[str]) -> list[str]:

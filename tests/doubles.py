@@ -1,13 +1,44 @@
-"""Stages for tests: they fill units without files, add up audio without a model, and die on request."""
+"""Stages for tests: they fill units without files, add up audio without a model, and die on request; and an input that
+is a list.
+"""
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
+from pipeline.config import ReadConfig
+from pipeline.manifest import Doubled, Manifest
 from pipeline.records import Recording
+from pipeline.sources.entries import Entry, Piece
+from pipeline.sources.spool import Spool
 from pipeline.unit import Unit
+
+
+class Made:
+    """The input of a run whose emissions are made: recordings without files."""
+
+    description = "made"
+    schema = pa.schema([])
+
+    def __init__(self, entries: list[Entry], unit_s: float) -> None:
+        self._entries, self._unit_s = entries, unit_s
+
+    def check(self) -> None:
+        """Nothing is left to find out."""
+
+    def pieces(self) -> Iterator[Piece]:
+        return (Piece([entry]) for entry in self._entries)
+
+    def freeze(self, manifest: Manifest) -> Doubled:
+        with Spool(self, ReadConfig(unit_s=self._unit_s)) as listed:
+            return listed.freeze(manifest)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def listed(unit: Unit) -> Unit:

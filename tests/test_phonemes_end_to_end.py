@@ -2,6 +2,7 @@
 # ruff: noqa: RUF001 - signs of the phonetic alphabet are what is meant
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from transformers import Wav2Vec2PhonemeCTCTokenizer
@@ -24,18 +24,17 @@ from pipeline.demo.sample import write_model
 from pipeline.drive import drive
 from pipeline.emissions import read
 from pipeline.errors import UsageError
-from pipeline.manifest import Manifest
 from pipeline.progress import Progress
 from pipeline.records import SCHEMA
 from pipeline.request import DecodeRequest, Request
 from pipeline.run import find
 from pipeline.score import ScoreSettings
-from pipeline.sources.entries import Entry, Piece
-from pipeline.sources.spool import Spool
+from pipeline.sources.entries import Entry
 from pipeline.store import Folder
 from pipeline.text.vocabulary import Vocabulary
 from pipeline.unit import Unit
 from pipeline.write import Writer, read_parts
+from tests.doubles import Made
 
 MARKS = ("<pad>", "<s>", "</s>", "<unk>")
 LABELS = (*MARKS, "|", "aɪ", "s", "iː", "ð", "ə", "n", "oʊ", "k", "m", "h", "ɹ", "t")
@@ -91,30 +90,6 @@ def emissions_of(sentence: str, rng: np.random.Generator) -> np.ndarray:
     return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
 
 
-class Made:
-    """The input of a run whose emissions are made."""
-
-    description = "made"
-
-    def check(self) -> None:
-        pass
-
-    def freeze(self, manifest: Manifest) -> Any:
-        entries = [
-            Entry(f"r{n:02d}", f"r{n:02d}.wav", duration_s=1.0, reference=SENTENCES[n % len(SENTENCES)])
-            for n in range(NUM_RECORDINGS)
-        ]
-
-        class Source:
-            schema = pa.schema([])
-
-            def pieces(self) -> Any:
-                return (Piece([entry]) for entry in entries)
-
-        with Spool(Source(), configuration.ReadConfig(unit_s=6.0)) as listed:
-            return listed.freeze(manifest)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with kept emissions of a model of phonemes, as greedy decoding left it; a lexicon and a language model."""
@@ -127,7 +102,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "scoring": ScoreSettings().as_dict(),
         "config": configuration.Config().as_dict(),
     }
-    run = runs.prepare(Folder(str(folder / "run")), {"input": "made"}, Made(), told)
+    entries = [
+        Entry(f"r{n:02d}", f"r{n:02d}.wav", duration_s=1.0, reference=SENTENCES[n % len(SENTENCES)])
+        for n in range(NUM_RECORDINGS)
+    ]
+    run = runs.prepare(Folder(str(folder / "run")), {"input": "made"}, Made(entries, unit_s=6.0), told)
     rng = np.random.default_rng(0)
     for info in run.manifest.units():
         unit = run.load(Unit(info.id))
@@ -226,8 +205,9 @@ def test_phone_errors_are_those_against_what_espeak_says(made, tmp_path, espeak,
     assert "phone error rate" in printed and "16 with a reference, said in en-us" in printed
     assert "word error rate" not in printed
     told = refusal(again(made, tmp_path / "out", "score.language=en-gb"))
-    assert "is another run (score.language: en-us -> en-gb)" in told
-    assert "score.language: en-us -> none" in refusal(again(made, tmp_path / "out"))
+    versions = r"\(phonemizer [\d.]+(, espeakng-loader [\d.]+)?\)"
+    assert re.search(rf"is another run \(score.language: en-us {versions} -> en-gb {versions}\)", told)
+    assert re.search(rf"score.language: en-us {versions} -> none", refusal(again(made, tmp_path / "out")))
 
 
 def test_phones_that_the_model_lacks_are_told_at_the_start(made, tmp_path, espeak, capsys):
@@ -440,6 +420,16 @@ def test_what_fits_badly_is_told_by_plan_and_by_every_start(made, model, sample,
         assert main(arguments) == 0
         told = " ".join(capsys.readouterr().err.split())
         assert all(line in told for line in expected), told
+
+
+def test_plan_says_how_a_run_would_score(model, sample, tmp_path, espeak, capsys):
+    arguments = ["plan", str(sample / "corpus/manifest.jsonl"), str(tmp_path / "out"), "--model", str(model)]
+    assert main([*arguments, "--set", "score.language=en-us", "--set", "score.normalizer=basic"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^texts compared +as basic makes them$", printed, re.MULTILINE)
+    assert re.search(r"^phones compared +with references said in en-us$", printed, re.MULTILINE)
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scoring"]["normalizer"] == "none"
 
 
 def test_settings_that_nothing_looks_at_are_told(made, sample, tmp_path):

@@ -94,6 +94,9 @@ def test_a_normaliser_that_there_is_not_is_refused_before_the_run_and_another_ve
         settle(ScoreConfig(normalizer="bassic"), LETTERS)
     with pytest.raises(UsageError, match=r"was started with unicode 0, here is unicode .*; install the same"):
         Scorer(ScoreSettings("basic", "unicode 0"))
+    pytest.importorskip("phonemizer", reason="phonemizer is not installed")
+    with pytest.raises(UsageError, match=r"language = de: the run was started with phonemizer 0, here is phonemizer "):
+        Scorer(ScoreSettings(language="de", phonemizer="phonemizer 0"))
 
 
 # ---- phones
@@ -178,7 +181,7 @@ def test_a_language_that_cannot_be_said_is_refused_before_the_run(monkeypatch: p
 
 def test_phones_that_no_label_is_are_told_with_their_share() -> None:
     pytest.importorskip("phonemizer", reason="phonemizer is not installed")
-    english = ScoreSettings(language="en-us")
+    english = settle(ScoreConfig(language="en-us"), PHONEMES)
     assert unheard(english, PHONEMES, ["hello", "HELLO"]) == unheard(ScoreSettings(), PHONEMES, ["cat"]) == []
     (told,) = unheard(english, PHONEMES, ["hello", "cat"])  # h ə l oʊ k æ t
     assert "42.9% of the references' phones, such as k, æ, t, are no labels of the model" in told

@@ -20,13 +20,13 @@ from pipeline.errors import UsageError
 from pipeline.heatmap import heat_map
 from pipeline.request import run_with_emissions
 from pipeline.run import find
-from pipeline.sources.entries import Entry, Piece
-from pipeline.sources.spool import Spool
+from pipeline.sources.entries import Entry
 from pipeline.store import Folder
 from pipeline.text.vocabulary import Vocabulary
 from pipeline.tune import LEAST, Setting, Trial, Tuned, sample
 from pipeline.unit import Unit
 from pipeline.write import Writer
+from tests.doubles import Made
 
 LABELS = ("<pad>", "|", *"ABCDE")
 VOCABULARY = Vocabulary(LABELS, blank=0, delimiter=1, silent=frozenset({0}))
@@ -53,28 +53,6 @@ ngram 2=4
 
 \\end\\
 """
-
-
-class Made:
-    """The input of a run whose emissions are made."""
-
-    description = "made"
-
-    def check(self):
-        pass
-
-    def freeze(self, manifest):
-        entries = [Entry(f"r{n}", f"r{n}.wav", duration_s=1.0, reference=sentence(n)) for n in range(NUM_RECORDINGS)]
-        read = configuration.ReadConfig(unit_s=8.0)
-
-        class Source:
-            schema = pa.schema([])
-
-            def pieces(self):
-                return (Piece([entry]) for entry in entries)
-
-        with Spool(Source(), read) as listed:
-            return listed.freeze(manifest)
 
 
 def sentence(number: int) -> str:
@@ -107,7 +85,8 @@ def made(tmp_path_factory):
 
 def make_run(folder, decoding):
     told = {"vocabulary": runs.vocabulary_as_dict(VOCABULARY), "decoding": decoding}
-    run = runs.prepare(Folder(str(folder)), {"input": "made"}, Made(), told)
+    entries = [Entry(f"r{n}", f"r{n}.wav", duration_s=1.0, reference=sentence(n)) for n in range(NUM_RECORDINGS)]
+    run = runs.prepare(Folder(str(folder)), {"input": "made"}, Made(entries, unit_s=8.0), told)
     rng = np.random.default_rng(0)
     for info in run.manifest.units():
         unit = run.load(Unit(info.id))
@@ -331,7 +310,6 @@ def test_a_run_without_references_cannot_be_tuned(made):
         def read_part(self, commit):
             table = run.read_part(commit)
             place = table.schema.get_field_index("reference")
-            import pyarrow as pa
 
             return table.set_column(place, "reference", pa.nulls(len(table), pa.string()))
 

@@ -4,6 +4,7 @@ Knows nothing of emissions or times, and of a language model only that it can sc
 """
 
 import bisect
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -36,15 +37,25 @@ class _OneModel:
         self._prefixes = None if unigrams is None else _Prefixes(list(self._unigrams))
 
     def word(self, state: Any, word: str, is_last: bool) -> tuple[float, Any]:
-        log10, after = self.scorer.score(state, word)
-        if (self._unigrams and word not in self._unigrams) or word not in self.scorer:
-            log10 += self.weights.unk_score_offset
+        log10, after = self._log10(state, word)
         if is_last and self.weights.score_boundary:
             log10 += self.scorer.score(after, "</s>")[0]
         return self.weights.alpha * log10 * LN10 + self.weights.beta, after
 
     def end(self, state: Any) -> float:
         return self.weights.alpha * self.scorer.score(state, "</s>")[0] * LN10 if self.weights.score_boundary else 0.0
+
+    def any_of(self, words: Sequence[str]) -> float:
+        """Of words without context, added up."""
+        start = self.scorer.start(False)
+        total = math.fsum(10.0 ** self._log10(start, word)[0] for word in words)
+        return self.weights.alpha * math.log(total) + self.weights.beta
+
+    def _log10(self, state: Any, word: str) -> tuple[float, Any]:
+        log10, after = self.scorer.score(state, word)
+        if (self._unigrams and word not in self._unigrams) or word not in self.scorer:
+            log10 += self.weights.unk_score_offset
+        return log10, after
 
     def beginning(self, part: str) -> float:
         """What a beginning of a word costs, until the word is known: nothing if any unigram begins so."""
@@ -75,6 +86,9 @@ class LmScores:
 
     def end(self, states: Sequence[Any]) -> float:
         return self._mean([model.end(state) for model, state in zip(self._models, states, strict=True)])
+
+    def any_of(self, words: Sequence[str]) -> float:
+        return self._mean([model.any_of(words) for model in self._models]) if self._models else 0.0
 
     def beginning(self, part: str) -> float:
         return self._mean([model.beginning(part) for model in self._models])

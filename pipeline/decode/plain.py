@@ -29,7 +29,7 @@ from pipeline.errors import RecordingError, UsageError
 from pipeline.records import FloatArray
 
 
-class _Span(NamedTuple):
+class Span(NamedTuple):
     """Where a word lies on a path, and the path's log-probability before and after it."""
 
     start: int
@@ -39,16 +39,16 @@ class _Span(NamedTuple):
 
 
 # A list that hypotheses share the beginnings of: the list without its last item, and that item.
-_Chain = tuple[Any, Any] | None
+Chain = tuple[Any, Any] | None
 
 
-class _Path(NamedTuple):
+class Path(NamedTuple):
     """The one path through the frames that a hypothesis' times are taken from."""
 
     logp: float = 0.0
-    words: _Chain = None  # spans
-    part: _Span | None = None  # of the word being spelt
-    chars: _Chain = None
+    words: Chain = None  # spans
+    part: Span | None = None  # of the word being spelt
+    chars: Chain = None
 
 
 class _Hypothesis(NamedTuple):
@@ -58,10 +58,10 @@ class _Hypothesis(NamedTuple):
     last: int  # label of the last frame
     breaks: bool  # the next BPE token begins a word even if it does not say so
     logit: float  # log-probability of all paths merged
-    path: _Path
+    path: Path
 
 
-_START = _Hypothesis("", "", "", -1, False, 0.0, _Path())
+_START = _Hypothesis("", "", "", -1, False, 0.0, Path())
 
 
 class PlainBeamSearch:
@@ -192,7 +192,7 @@ class PlainStream:
         closed, part, breaks, path = "", beam.part, beam.breaks, beam.path
         after = path.logp + logp
         if text == BLANK:
-            path = _Path(after, path.words, path.part, path.chars)
+            path = Path(after, path.words, path.part, path.chars)
         elif last == beam.last:
             path = self._longer(path, after)
         elif self._alphabet.is_bpe and (text.startswith(WORD_START) or self._breaks(beam)):
@@ -214,21 +214,21 @@ class PlainStream:
     def _breaks(self, beam: _Hypothesis) -> bool:
         return self._any_breaks if self._compat else beam.breaks
 
-    def _spelt(self, path: _Path, after: float, text: str) -> _Path:
+    def _spelt(self, path: Path, after: float, text: str) -> Path:
         """The path with one more label's text; `after` is its log-probability then."""
         at, part = self._frame, path.part
-        new = _Span(at, at + 1, path.logp, after) if part is None else _Span(part.start, at + 1, part.before, after)
+        new = Span(at, at + 1, path.logp, after) if part is None else Span(part.start, at + 1, part.before, after)
         chars = (path.chars, BeamChar(text, at, at + 1)) if text and self._with_chars else path.chars
-        return _Path(after, path.words, new, chars)
+        return Path(after, path.words, new, chars)
 
-    def _longer(self, path: _Path, after: float) -> _Path:
+    def _longer(self, path: Path, after: float) -> Path:
         """The path whose last label, not a blank, lasts one frame longer."""
         part, chars = path.part, path.chars
         if part is not None:  # else it is a space
-            part = _Span(part.start, self._frame + 1, part.before, after)
+            part = Span(part.start, self._frame + 1, part.before, after)
             if chars is not None and chars[1].end == self._frame:
                 chars = (chars[0], chars[1]._replace(end=self._frame + 1))
-        return _Path(after, path.words, part, chars)
+        return Path(after, path.words, part, chars)
 
     def _merge(self, hypotheses: Iterable[_Hypothesis]) -> list[_Hypothesis]:
         merged: dict[tuple[str, str, int, bool], _Hypothesis] = {}
@@ -239,7 +239,7 @@ class PlainStream:
                 merged[key] = new
             else:
                 keeps_old = old.path.logp >= new.path.logp and not self._compat
-                merged[key] = (old if keeps_old else new)._replace(logit=_log_add(old.logit, new.logit))
+                merged[key] = (old if keeps_old else new)._replace(logit=log_add(old.logit, new.logit))
         return list(merged.values())
 
     def _best(self, scored: list[tuple[float, Any]], width: int) -> list[tuple[float, Any]]:
@@ -258,7 +258,7 @@ class PlainStream:
 
     def _output(self, beam: _Hypothesis, text: TextScore, score: float) -> Beam:
         words = join(beam.text, beam.closed).split()
-        spans = _items(beam.path.words)
+        spans = items(beam.path.words)
         return Beam(
             text=" ".join(words),
             words=[
@@ -267,7 +267,7 @@ class PlainStream:
             ],
             logit_score=beam.logit,
             score=score,
-            chars=_items(beam.path.chars) if self._with_chars else [],
+            chars=items(beam.path.chars) if self._with_chars else [],
             lm_state=self._states(text),
         )
 
@@ -286,18 +286,18 @@ def _ended(beam: _Hypothesis) -> _Hypothesis:
     return _Hypothesis(beam.text, beam.part, "", -1, False, beam.logit, path)
 
 
-def _word_ended(path: _Path, after: float, word: str) -> _Path:
-    return _Path(after, (path.words, path.part) if word else path.words, None, path.chars)
+def _word_ended(path: Path, after: float, word: str) -> Path:
+    return Path(after, (path.words, path.part) if word else path.words, None, path.chars)
 
 
-def _items(chain: _Chain) -> list[Any]:
-    items = []
+def items(chain: Chain) -> list[Any]:
+    backwards = []
     while chain is not None:
         chain, item = chain
-        items.append(item)
-    return items[::-1]
+        backwards.append(item)
+    return backwards[::-1]
 
 
-def _log_add(a: float, b: float) -> float:
+def log_add(a: float, b: float) -> float:
     high, low = (a, b) if a >= b else (b, a)
     return high + math.log(1 + math.exp(low - high))

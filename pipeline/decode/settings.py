@@ -198,7 +198,7 @@ def _check_kind(config: DecodeConfig, decoder: str, vocabulary: Vocabulary) -> N
 
 
 def _lexicon(config: DecodeConfig) -> LexiconSettings | None:
-    if config.lexicon is None:
+    if not config.lexicon:
         return None
     where = store.absolute(os.path.expanduser(config.lexicon))
     mapped = store.absolute(os.path.expanduser(config.phone_map)) if config.phone_map else None

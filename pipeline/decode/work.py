@@ -66,8 +66,9 @@ TEXT = np.dtype(
 NODE = np.dtype([("parent", "i4"), ("char", "i4"), ("length", "i4"), ("penalty", "f8")], align=True)
 SPAN = np.dtype([("before", "i4"), ("label", "i4"), ("start", "i4"), ("end", "i4"), ("logp", "f8")], align=True)
 
-# Places in Work.counts. BREAKS is pyctcdecode's one flag for all hypotheses, that the next label starts a word.
-BEAMS, TEXTS, NODES, WORDS, CHARS, FRAME, TRIED, NARROWED, BREAKS, STAMP, EPOCH = range(11)
+# Places in Work.counts. BREAKS is pyctcdecode's one flag for all hypotheses, that the next label starts a word; ALIKE
+# how many candidates of a frame may be the same to the language models as another.
+BEAMS, TEXTS, NODES, WORDS, CHARS, FRAME, TRIED, NARROWED, BREAKS, ALIKE, STAMP, EPOCH = range(12)
 
 
 class Settings(NamedTuple):

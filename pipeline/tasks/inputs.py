@@ -124,28 +124,30 @@ def _mono(samples: Any, name: str, max_channels: int) -> FloatArray:
     if hasattr(samples, "detach"):
         samples = samples.detach().cpu()
         samples = (samples.float() if samples.is_floating_point() else samples).numpy()  # numpy has no bfloat16
-    samples = _as_float(np.asarray(samples), name)
-    if samples.ndim == 1:
-        return samples
-    if samples.ndim == 2 and len(samples) <= max_channels:
-        mean: FloatArray = samples.mean(axis=0)
+    try:
+        audio = _as_float(np.asarray(samples), name)
+    except ValueError as error:
+        raise UsageError(f"{name}: its samples are no array ({error})") from error
+    if audio.ndim == 1:
+        return audio
+    if audio.ndim == 2 and len(audio) <= max_channels:
+        mean: FloatArray = audio.mean(axis=0)
         return mean
     wanted = "(samples,)" if max_channels == 1 else "(samples,) or, of one or two channels, (channels, samples)"
     raise UsageError(
-        f"{name}: an array of shape {samples.shape} where {wanted} is wanted; what soundfile reads is to be "
+        f"{name}: an array of shape {audio.shape} where {wanted} is wanted; what soundfile reads is to be "
         "transposed, more channels are to be mixed"
     )
 
 
 def _as_float(samples: npt.NDArray[Any], name: str) -> FloatArray:
-    """Exactly what the encode stage makes of int16."""
+    """Of int16 exactly what the encode stage makes of it; in one piece that torch may write to, as it asks for."""
     if samples.dtype in PCM:
         scaled: FloatArray = (samples * (1 / -float(np.iinfo(samples.dtype).min))).astype(np.float32)
         return scaled
     if not np.issubdtype(samples.dtype, np.floating):
         raise UsageError(f"{name}: samples are floats from -1 to 1, int16 or int32, not {samples.dtype}")
-    floats: FloatArray = samples.astype(np.float32, copy=False)
-    return floats
+    return np.require(samples, np.float32, ("C", "W"))
 
 
 def _at_16k(audio: FloatArray, rate: Any, name: str) -> FloatArray:

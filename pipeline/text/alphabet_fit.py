@@ -6,19 +6,19 @@ Knows nothing of decoding, nor where either comes from.
 from typing import Any
 
 from pipeline.decode.alphabet import BLANK, SPACE, UNKNOWN, UNKNOWN_WORD, Alphabet
-from pipeline.errors import UsageError
+from pipeline.text.batch import ArgumentError
 
 
 def check_fit(tokenizer: Any, alphabet: Alphabet) -> None:
     """Labels that are missing, or in another order than the model's, would give other letters than it heard."""
     mend = "build the decoder of the tokenizer's tokens, in the order of their ids"
     if missing := missing_tokens(tokenizer, alphabet):
-        raise UsageError(f"the decoder's alphabet lacks {', '.join(map(repr, missing))} of the tokenizer: {mend}")
+        raise ArgumentError(f"the decoder's alphabet lacks {', '.join(map(repr, missing))} of the tokenizer: {mend}")
     for token, number in tokenizer.get_vocab().items():
         if number < len(alphabet.labels):
             label, meant = alphabet.labels[number], _labels_of(token, tokenizer, alphabet)
             if label not in meant:
-                raise UsageError(
+                raise ArgumentError(
                     f"column {number} of the logits is {token!r} to the tokenizer, so the decoder's label for it "
                     f"should be {meant[0]!r}, and is {label!r}: {mend}"
                 )

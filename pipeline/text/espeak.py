@@ -36,7 +36,8 @@ def available() -> str | None:
 
 
 def languages() -> list[str]:
-    """The languages espeak-ng lists, by their codes."""
+    """The languages espeak-ng lists, by their codes; of a few it may have no dictionary."""
+    _check_installed()
     return sorted(_voices())
 
 
@@ -51,6 +52,7 @@ class Phonemizer:
     backend: str = "espeak"
 
     def __post_init__(self) -> None:
+        _check_installed()
         if self.backend == "espeak" and self.language not in (voices := _voices()):
             raise UsageError(f"espeak-ng has no language {self.language!r}{_near(self.language, voices)}")
         with (here := _here()).lock:
@@ -185,10 +187,13 @@ def _here() -> _Speaker:
     return _SPEAKERS.setdefault(os.getpid(), _Speaker())
 
 
-def _voices() -> dict[str, str]:
-    """Code of each language and its name in English."""
+def _check_installed() -> None:
     if importlib.util.find_spec("phonemizer") is None:
         raise UsageError(f"phonemising needs phonemizer and espeak-ng: {INSTALL}")
+
+
+def _voices() -> dict[str, str]:
+    """Code of each language and its name in English."""
     with (here := _here()).lock:
         here.voices = here.voices or _asked({})
         return here.voices

@@ -20,6 +20,7 @@ from pipeline.errors import UsageError
 from pipeline.models.locate import checkpoint_directory
 from pipeline.outputs import ModelOutput
 from pipeline.text.alphabet_fit import check_fit, missing_tokens
+from pipeline.text.batch import ArgumentError
 from pipeline.text.processors import Processor, hub_options, located, parts
 
 Logits = Any  # (T, V): an array, a tensor, or what numpy makes an array of
@@ -110,7 +111,9 @@ class Wav2Vec2ProcessorWithLM(Processor):
         given = _given(beam_width, beam_prune_logp, token_min_logp, hotwords, hotword_weight, n_best)
         array = _array(logits)
         if array.ndim == 3:
-            raise UsageError(f"the logits are of {len(array)} recordings: batch_decode takes these, decode takes one")
+            raise ArgumentError(
+                f"the logits are of {len(array)} recordings: batch_decode takes these, decode takes one"
+            )
         beams = self.decoder.decode_beams(_unpadded(array), **given)
         return Wav2Vec2DecoderWithLMOutput(*_fields(beams, n_best, output_word_offsets))
 
@@ -195,7 +198,7 @@ def _given(
 ) -> dict[str, Any]:
     """For the decoder, which has defaults for what is not."""
     if n_best < 1:
-        raise UsageError(f"n_best must be at least 1, not {n_best}")
+        raise ArgumentError(f"n_best must be at least 1, not {n_best}")
     options = {
         "beam_width": beam_width,
         "beam_prune_logp": beam_prune_logp,
@@ -219,7 +222,7 @@ def _arrays(logits: Logits | Sequence[Logits]) -> list[npt.NDArray[Any]]:
         return [_array(one) for one in logits]
     array = _array(logits)
     if array.ndim != 3:
-        raise UsageError(
+        raise ArgumentError(
             f"the logits have the shape {array.shape}: batch_decode takes recordings, frames and labels, or a list "
             "with an array for each recording; decode takes one"
         )
@@ -232,10 +235,10 @@ def _cut(arrays: list[npt.NDArray[Any]], lengths: Iterable[int] | None) -> list[
         return arrays
     counts = [int(length) for length in lengths]
     if len(counts) != len(arrays):
-        raise UsageError(f"there are {len(counts)} lengths, and logits of {len(arrays)} recordings")
+        raise ArgumentError(f"there are {len(counts)} lengths, and logits of {len(arrays)} recordings")
     for number, (array, count) in enumerate(zip(arrays, counts, strict=True), 1):
         if not 0 <= count <= len(array):
-            raise UsageError(
+            raise ArgumentError(
                 f"logits {number} of {len(arrays)}: the length is {count}, and they have {len(array)} frames"
             )
     return [array[:count] for array, count in zip(arrays, counts, strict=True)]

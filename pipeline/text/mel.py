@@ -8,6 +8,7 @@ variance over the recording, and neighbouring frames are stacked. Shapes: N samp
 """
 
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +34,7 @@ VARIANCE_FLOOR = 1e-7  # what the checkpoints were trained with; keeps silence f
 # Mel frames at a time. On a CPU what is in hand should fit its cache: one Zen 5 core makes 6,200 audio seconds a second
 # of them by 256, 4,700 by 64 and 1,300 by 1,200. A GPU wants more to do at once.
 CPU_TILE, GPU_TILE = 256, 4096
+CPU_ROWS = 64  # that a product has, so that short recordings do not pay for a whole tile
 STATISTICS_TILE = 4096
 
 
@@ -109,17 +111,18 @@ class MelFeatures:
         num_frames, device = num_mel_frames(len(stream)), stream.device
         window = _window(device) * (1.0 if stream.dtype == torch.int16 else SAMPLE_SCALE)  # (WIDTH,)
         filters = _filters(self.num_mel_bins, device, self.sampling_rate)  # (FFT_SIZE // 2, M)
-        tile = CPU_TILE if device.type == "cpu" else GPU_TILE
-        frames = torch.zeros(tile, FFT_SIZE, dtype=torch.float64, device=device)
+        room = _room(device)
+        tile, rows = len(room.frames), CPU_ROWS if device.type == "cpu" else GPU_TILE
+        bands = torch.empty(tile, self.num_mel_bins, device=device)  # (tile, M)
         energies = torch.empty(num_frames, self.num_mel_bins, device=device)  # (F, M)
         for start in range(0, num_frames, tile):
             stop = min(start + tile, num_frames)
-            samples = stream[start * HOP : (stop - 1) * HOP + WIDTH]
-            powers = _power_spectra(samples, window, frames)  # (tile, FFT_SIZE // 2)
+            _power_spectra(stream[start * HOP : (stop - 1) * HOP + WIDTH], window, room)
             # Always of as many rows, though the last be stale: products of other shapes are rounded otherwise, and
             # then a recording's features would depend, in their last bits, on what is beside it.
-            bands = (powers @ filters).clamp_(min=ENERGY_FLOOR)[: stop - start]  # (at most tile, M)
-            torch.log(bands, out=energies[start:stop])
+            for some in range(0, stop - start, rows):
+                torch.mm(room.powers[some : some + rows], filters, out=bands[some : some + rows])
+            torch.log(bands[: stop - start].clamp_(min=ENERGY_FLOOR), out=energies[start:stop])
         return energies
 
 
@@ -140,24 +143,53 @@ def _laid_out(audio: Packed) -> tuple[Tensor, list[int]]:
     return stream, begins[:-1]
 
 
-def _power_spectra(samples: Tensor, window: Tensor, frames: Tensor) -> Tensor:
-    """Of each frame of a few samples; `frames` (tile, FFT_SIZE) is room for at least as many. (tile, FFT_SIZE // 2)
+class _Room:
+    """Where a tile of frames is worked on."""
+
+    def __init__(self, tile: int, device: torch.device) -> None:
+        with torch.inference_mode(False):  # else it could not be written to outside
+            samples = (tile - 1) * HOP + WIDTH
+            self.samples = torch.empty(2, samples, dtype=torch.float64, device=device)
+            self.frames = torch.zeros(tile, FFT_SIZE, dtype=torch.float64, device=device)
+            self.spectra = torch.empty(tile, FFT_SIZE // 2 + 1, dtype=torch.complex128, device=device)
+            self.rounded = torch.empty_like(self.spectra, dtype=torch.complex64)
+            self.powers = torch.zeros(tile, FFT_SIZE // 2, device=device)
+
+
+_KEPT = threading.local()
+
+
+def _room(device: torch.device) -> _Room:
+    """On a CPU a thread keeps its own: memory that is given back comes again page by page, which takes a recording of
+    five seconds as long as its features do."""
+    if device.type != "cpu":
+        return _Room(GPU_TILE, device)
+    if getattr(_KEPT, "tile", None) != CPU_TILE:
+        _KEPT.tile, _KEPT.room = CPU_TILE, _Room(CPU_TILE, device)
+    found: _Room = _KEPT.room
+    return found
+
+
+def _power_spectra(stream: Tensor, window: Tensor, room: _Room) -> None:
+    """Of each frame of a few samples (N,), into `room.powers`.
 
     In fp64 as far as the spectrum: where speech has little power, as all 8 kHz recordings have above 4 kHz, an fp32
     spectrum holds the rounding errors of where it has much. From there on all is positive, and fp32 does.
     """
-    samples = samples.double()  # (N,)
+    samples, emphasised = room.samples[:, : len(stream)]  # (N,) each
+    samples.copy_(stream)
     blocks = samples.view(-1, WIDTH // 5).sum(dim=1)  # a frame is five of them, and begins at every other one
     offsets = blocks.unfold(0, 5, 2).sum(dim=1) / WIDTH  # (F,)
-    emphasised = torch.empty_like(samples)
     torch.sub(samples[1:], samples[:-1], alpha=PRE_EMPHASIS, out=emphasised[1:])
     emphasised[0] = 0.0  # the window begins with zero, so a frame's first sample does not matter
     # Pre-emphasis of what is left without the offset: the offset itself comes through it as (1 - 0.97) of its size.
-    seen = frames[: len(offsets), :WIDTH]  # what is behind the window stays zero
+    num_frames = len(offsets)
+    seen = room.frames[:num_frames, :WIDTH]  # what is behind the window stays zero
     torch.mul(emphasised.unfold(0, WIDTH, HOP), window, out=seen)
     seen.addcmul_(offsets[:, None], window, value=PRE_EMPHASIS - 1.0)
-    spectra = torch.view_as_real(torch.fft.rfft(frames).to(torch.complex64)).square_()  # (tile, FFT_SIZE // 2 + 1, 2)
-    return spectra[:, :-1, 0] + spectra[:, :-1, 1]
+    spectra = torch.fft.rfft(room.frames[:num_frames], out=room.spectra[:num_frames])  # (F, FFT_SIZE // 2 + 1)
+    parts = torch.view_as_real(room.rounded[:num_frames].copy_(spectra)).square_()  # (F, FFT_SIZE // 2 + 1, 2)
+    torch.add(parts[:, :-1, 0], parts[:, :-1, 1], out=room.powers[:num_frames])
 
 
 def _normalise(energies: Tensor) -> None:

@@ -32,7 +32,8 @@ class Wav2Vec2PhonemeCTCTokenizer(Tokenizer):
       stands between two equal phones, which become one, and offsets count what is left instead of frames.
     - Frames that are padding can be said to be: by `lengths`, or by ids of -100, which are in no text and separate
       repeats as the padding token does.
-    - A sequence in which nothing is left is an empty text, and no error.
+    - A sequence in which nothing is left is an empty text, and no error; a phone that is unknown to a vocabulary
+      without the unknown token has the id with which that is added, and not None.
     - `word_delimiter_token_id` and `phone_delimiter_token_id` can be set. Offsets are Python's numbers.
     """
 

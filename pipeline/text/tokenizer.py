@@ -173,7 +173,8 @@ class Tokenizer(Tokens):
         self, text: Any, split: bool, fit: Fit, wanted: Mapping[str, bool], tokenize: Mapping[str, Any]
     ) -> dict[str, list[Any]]:
         """The entries of a batch, in which a single text is the only row."""
-        texts = text if _is_batch(text, split) else [text]
+        batched = _is_batch(text, split)
+        texts = text if batched else [text]
         rows = [fit.truncated(self._ids(one, split, tokenize), self.truncation_side) for one in texts]
         entries = {
             "input_ids": rows,
@@ -182,9 +183,10 @@ class Tokenizer(Tokens):
             "attention_mask": [[1] * len(row) for row in rows],
         }
         entries = {name: every for name, every in entries.items() if wanted.get(name, True)}
-        done = self._padded(entries, fit)
-        if wanted["length"]:  # with the padding of a text on its own, as transformers has it
-            done["length"] = [len(row) for row in (rows if _is_batch(text, split) else done["input_ids"])]
+        # As transformers has it: a text on its own is not padded if it is empty, and its padding is in its length.
+        done = self._padded(entries, fit if batched or rows[0] else Fit())
+        if wanted["length"]:
+            done["length"] = [len(row) for row in (rows if batched else done["input_ids"])]
         return done
 
     def _ids(self, text: Any, split: bool, tokenize: Mapping[str, Any]) -> list[int]:

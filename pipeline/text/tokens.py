@@ -13,7 +13,7 @@ from pipeline.errors import UsageError
 from pipeline.text import tokenizer_files
 from pipeline.text.added_tokens import AddedToken, cutter
 from pipeline.text.batch import ArgumentError
-from pipeline.text.collapse import Spelling
+from pipeline.text.collapse import Spelling, as_lists
 from pipeline.text.label_padding import UNLIMITED, side_of
 
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -91,7 +91,7 @@ class Tokens:
             named, extra = {**named, **extra}, ()
         self._named = {name: None if token is None else str(AddedToken.of(token)) for name, token in named.items()}
         self._extra = [str(AddedToken.of(token)) for token in extra]
-        self.model_max_length = rest.pop("model_max_length", None) or rest.pop("max_len", None) or UNLIMITED
+        self.model_max_length = int(rest.pop("model_max_length", None) or rest.pop("max_len", None) or UNLIMITED)
         self.padding_side = side_of("padding_side", rest.pop("padding_side", "right"))
         self.truncation_side = side_of("truncation_side", rest.pop("truncation_side", "right"))
         self.model_input_names = list(rest.pop("model_input_names", ("input_ids", "attention_mask")))
@@ -145,16 +145,17 @@ class Tokens:
         """One id, or a list of ids; None for what is unknown to a vocabulary without an unknown token."""
         return self._id_of(tokens) if isinstance(tokens, str) else [self._id_of(token) for token in tokens]
 
-    def convert_ids_to_tokens(self, ids: int | Iterable[int], skip_special_tokens: bool = False) -> Any:
+    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
         """One token, or a list of tokens; an id beyond all labels is the unknown token."""
-        if not isinstance(ids, Iterable):
-            return self._token_of(int(ids))
+        ids = as_lists(ids)
+        if isinstance(ids, int):
+            return self._token_of(ids)
         skipped = set(self.all_special_ids) if skip_special_tokens else set()
         return [self._token_of(number) for number in map(int, ids) if number not in skipped]
 
     def _id_of(self, token: str) -> int | None:
-        for known in (token, self.unk_token or ""):
-            if known in self._added_ids or known in self.encoder:
+        for known in (token, self.unk_token):
+            if known is not None and (known in self._added_ids or known in self.encoder):
                 return self._added_ids.get(known, self.encoder.get(known))
         return None
 
@@ -214,9 +215,9 @@ class Tokens:
     def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
         """One or several, strings or `AddedToken`s; how many of them are new. Texts are split on them from now on."""
         every = list(new_tokens) if isinstance(new_tokens, list | tuple) else [new_tokens] if new_tokens else []
+        before = dict(self._added)
         num_new = self._add(every, special_tokens)
-        given = {str(AddedToken.of(token)) for token in every}
-        self._given |= {number: token for number, token in self._added.items() if token.content in given}
+        self._given |= {number: token for number, token in self._added.items() if before.get(number) is not token}
         return num_new
 
     def add_special_tokens(

@@ -84,6 +84,22 @@ def test_a_model_of_the_callers_own_stays_what_it_is(speech: Checkpoint) -> None
     mine = pipeline(SPEECH, model)
     assert mine.model is model and model.prepared is None and next(model.parameters()).requires_grad
     assert mine(recordings()) == pipeline(SPEECH, speech("layer"), device="cpu")(recordings())
+    assert pipeline(SPEECH, model, device="cpu", dtype="bfloat16").model.dtype == torch.bfloat16
+
+
+def test_a_checkpoint_without_a_tokenizer_takes_one_that_is_given(speech: Checkpoint, tmp_path: Path) -> None:
+    """As those have that were trained with a tokenizer from somewhere else."""
+    expected = pipeline(SPEECH, speech("layer"), device="cpu")(recordings())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(speech("layer"))
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / file).write_bytes((speech("layer") / file).read_bytes())
+    transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(tmp_path)
+    for given in (tokenizer, speech("layer")):
+        assert pipeline(SPEECH, tmp_path, tokenizer=given, device="cpu")(recordings()) == expected
+    with pytest.raises(UsageError, match=f"{tmp_path}: there is no tokenizer; give one"):
+        pipeline(SPEECH, tmp_path, device="cpu")
+    with pytest.raises(UsageError, match="3: there is no feature_extractor"):
+        pipeline(SPEECH, tmp_path, feature_extractor=3, device="cpu")
 
 
 def test_options_of_the_model_and_of_its_config_arrive(speech: Checkpoint) -> None:

@@ -72,12 +72,14 @@ KINDS: dict[str, Given] = {
 }
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_a_recording_is_given_as_its_samples_are_the_same(kind: str, sound: Samples, file: Path) -> None:
     given = KINDS[kind](sound, file)
     assert is_one(given)
     heard = hear(given, "inputs[3]")
     assert heard.audio.dtype == np.float32 and heard.audio.shape == sound.shape
+    torch.from_numpy(heard.audio)  # which refuses what lies backwards, and warns of what is read-only
     assert np.abs(heard.audio - sound).max() == 0
     assert not heard.rest and heard.stride is None
 
@@ -139,6 +141,7 @@ def test_channels_of_arrays_are_mixed_or_refused_as_transformers_does(sound: Sam
         ({"array": np.zeros(16_000), "sampling_rate": float("nan")}, "not nan"),
         ({"samples": np.zeros(16_000)}, "'audio'; it has samples"),
         ({}, "it has nothing"),
+        ({"array": [[0.1], [0.1, 0.2]], "sampling_rate": 16_000}, "its samples are no array"),
         ({"raw": np.zeros(99), "sampling_rate": 16_000, "stride": (50, 50)}, r"stride of \(50, 50\) is too large"),
         ({"raw": np.zeros(99), "sampling_rate": 16_000, "stride": (-1, 0)}, "too large"),
     ],

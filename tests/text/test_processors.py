@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
@@ -78,12 +80,12 @@ def assert_same(ours: Any, theirs: Any) -> None:
     assert set(ours.keys()) == set(theirs.keys())
     for name, expected in theirs.items():
         found = ours[name]
-        if isinstance(expected, list):
+        assert type(found) is type(expected), name
+        if isinstance(expected, list) or str(expected.dtype) == "object":  # of different lengths
             assert len(found) == len(expected), name
             for one, other in zip(found, expected, strict=True):
                 np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=2e-4, err_msg=name)
         else:
-            assert type(found) is type(expected), name
             assert found.dtype == expected.dtype and tuple(found.shape) == tuple(expected.shape), name
             np.testing.assert_allclose(np.asarray(found), np.asarray(expected), atol=2e-4, err_msg=name)
 
@@ -96,6 +98,7 @@ CALLS: list[dict[str, Any]] = [
     {"padding": "max_length", "max_length": 400, "truncation": True, "return_tensors": "np"},
     {"padding": True, "return_attention_mask": False},
     {"padding": True, "pad_to_multiple_of": 64, "return_tensors": "np"},
+    {"padding": True, "padding_side": "left", "return_length": True, "return_tensors": "np"},  # the tokenizer's alone
     {"text_kwargs": {"padding": True}, "audio_kwargs": {"padding": "longest"}},
     {"common_kwargs": {"padding": True, "return_tensors": "np"}, "text_kwargs": {"pad_to_multiple_of": 16}},
 ]
@@ -110,10 +113,43 @@ def test_each_half_is_told_what_transformers_tells_it(
     theirs = theirs_of(kind, vocab_file)
     theirs.save_pretrained(tmp_path)
     ours = AutoProcessor.from_pretrained(tmp_path)
-    for given in ({"audio": sounds()}, {"text": TEXTS}, {"audio": sounds(), "text": TEXTS}):
-        every = {**given, **options, "sampling_rate": 16000}
-        assert_same(ours(**every), theirs(**every))
-    assert_same(ours(sounds(), TEXTS, sampling_rate=16000, **options), theirs(**every))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # of what reaches a half that has no use for it
+        for given in ({"audio": sounds()}, {"text": TEXTS}, {"audio": sounds(), "text": TEXTS}):
+            every = {**given, **options, "sampling_rate": 16000}
+            assert_same(ours(**every), theirs(**every))
+        assert_same(ours(sounds(), TEXTS, sampling_rate=16000, **options), theirs(**every))
+
+
+@pytest.mark.filterwarnings("ignore:`max_length` is ignored:UserWarning")
+@hypothesis.settings(max_examples=60)
+@hypothesis.given(data=st.data())
+def test_options_in_any_place_and_company_are_routed_alike(vocab_file: str, data: st.DataObject) -> None:
+    """By themselves, for one half, for both apart, or in common; given twice, both libraries refuse them."""
+    values: dict[str, list[Any]] = {
+        "max_length": [1700, 1800],  # above what the sounds have: what is longer makes transformers' arrays ragged
+        "truncation": [True, False],
+        "pad_to_multiple_of": [8, 50],
+        "return_attention_mask": [True, False],
+        "return_tensors": ["np", "pt"],
+        "padding": ["longest", "max_length"],
+    }
+    places: dict[str, dict[str, Any]] = {"": {}, "audio_kwargs": {}, "text_kwargs": {}, "common_kwargs": {}}
+    for place in places.values():
+        for name in data.draw(st.sets(st.sampled_from(sorted(values)), max_size=2)):
+            place[name] = data.draw(st.sampled_from(values[name]))
+    places["common_kwargs"].setdefault("padding", True)
+    options = {name: place for name, place in places.items() if name and place} | places[""]
+    theirs = theirs_of("wav2vec2", vocab_file)
+    ours = Wav2Vec2Processor(Wav2Vec2FeatureExtractor(return_attention_mask=True), Wav2Vec2CTCTokenizer(vocab_file))
+    given = {"audio": sounds(), "text": TEXTS, "sampling_rate": 16000, **options}
+    try:
+        expected = theirs(**given)
+    except ValueError:
+        with pytest.raises((ValueError, UsageError)):
+            ours(**given)
+    else:
+        assert_same(ours(**given), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -220,6 +256,15 @@ def test_transformers_reads_what_we_save(kind: str, vocab_file: str, tmp_path: P
         assert again.tokenizer.get_vocab() == theirs.tokenizer.get_vocab()
         assert again(text=TEXTS)["input_ids"] == theirs(text=TEXTS)["input_ids"]
         assert again.batch_decode([[10, 9, 11, 0, 11, 12]]) == ["HELLO"]
+    (tmp_path / "processor_config.json").unlink()  # of which early versions know nothing
+    assert type(transformers.AutoProcessor.from_pretrained(tmp_path)).__name__ == type(theirs).__name__
+
+
+def test_every_file_names_the_processor(vocab_file: str, tmp_path: Path) -> None:
+    """Versions of transformers differ in the one they look at."""
+    Wav2Vec2Processor(Wav2Vec2FeatureExtractor(), Wav2Vec2CTCTokenizer(vocab_file)).save_pretrained(tmp_path)
+    for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        assert json.loads((tmp_path / file).read_text(encoding="utf-8"))["processor_class"] == "Wav2Vec2Processor"
 
 
 def test_both_halves_get_the_settings_that_are_theirs(vocab_file: str, tmp_path: Path) -> None:
@@ -228,6 +273,10 @@ def test_both_halves_get_the_settings_that_are_theirs(vocab_file: str, tmp_path:
     told = Wav2Vec2Processor.from_pretrained(tmp_path, do_normalize=False, do_lower_case=True, local_files_only=True)
     assert told.feature_extractor.do_normalize is False and not hasattr(told.feature_extractor, "do_lower_case")
     assert told.decode([10, 9]) == "he"
+    assert Wav2Vec2Processor.from_pretrained(tmp_path, extra_special_tokens=["<sing>"]).tokenizer.vocab_size == 15
+    assert (
+        "<sing>" in Wav2Vec2Processor.from_pretrained(tmp_path, extra_special_tokens=["<sing>"]).tokenizer.get_vocab()
+    )
     with pytest.raises(UsageError, match="trust_remote_code"):
         Wav2Vec2Processor.from_pretrained(tmp_path, trust_remote_code=True)
 

@@ -67,9 +67,9 @@ def test_every_option_gives_what_transformers_gives(
     speech = audio(*lengths)
     try:
         expected = theirs(speech, sampling_rate=RATE, **options)
-    except ValueError:  # there is no max_length, or recordings stay of many lengths, of which theirs makes nothing
-        if options["return_tensors"] == "pt" or (options["padding"] == "max_length" and not options["max_length"]):
-            with pytest.raises(ValueError, match=r"differ in length|max_length"):
+    except ValueError:  # there is no max_length, or frames stay of many lengths, of which theirs makes nothing
+        if options["padding"] == "max_length" and not options["max_length"]:
+            with pytest.raises(ValueError, match="max_length"):
                 ours(speech, sampling_rate=RATE, **options)
         return
     found = ours(speech, sampling_rate=RATE, **options)
@@ -151,6 +151,8 @@ def test_other_bins_and_rates_are_those_of_transformers() -> None:
 
 def test_features_can_be_trained_on() -> None:
     """The risk: tensors made in inference mode, which autograd refuses, and audio changed in place."""
+    with torch.inference_mode():
+        SeamlessM4TFeatureExtractor()(audio(4000)[0], sampling_rate=RATE)  # what a thread keeps is made by the first
     speech = torch.from_numpy(audio(4000)[0])
     before = speech.clone()
     features = SeamlessM4TFeatureExtractor()(speech, sampling_rate=RATE, return_tensors="pt").input_features

@@ -75,7 +75,6 @@ def test_calls_give_what_transformers_gives(
     usual: Pair, texts: Any, padding: Any, truncation: Any, max_length: Any, multiple: Any, rest: dict[str, Any]
 ) -> None:
     ours, theirs = usual
-    padding = padding if texts else False  # an empty text on its own is one that theirs never pads
     options = {
         "padding": padding,
         "truncation": truncation,
@@ -148,6 +147,15 @@ def test_labels_are_padded_as_transformers_pads_them(
         }
     assert dict(ours.pad({"input_ids": [5, 6]}, **options)) == dict(theirs.pad({"input_ids": [5, 6]}, **options))
     assert dict(ours.pad(ours(["ab", "c"]), **options)) == dict(theirs.pad(theirs(["ab", "c"]), **options))
+
+
+@pytest.mark.parametrize(
+    "ids", [[5, 0, 99], np.array([5, 0, 99]), torch.tensor([5, 0, 99]), 5, torch.tensor(5), np.int64(5)]
+)
+def test_ids_of_any_kind_have_tokens(usual: Pair, ids: Any) -> None:
+    ours, theirs = usual
+    assert ours.convert_ids_to_tokens(ids) == theirs.convert_ids_to_tokens(plain(ids))
+    assert ours.convert_tokens_to_ids("c") == theirs.convert_tokens_to_ids("c")
 
 
 def test_padding_without_a_padding_token_is_refused(usual: Pair) -> None:

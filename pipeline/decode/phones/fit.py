@@ -95,7 +95,15 @@ def _words(num: int) -> str:
 
 
 def fitted(pronunciations: Sequence[Entry], vocabulary: Vocabulary, phone_map: PhoneMap | None = None) -> Fitted:
-    """The lexicon by labels; a UsageError where no word of it can be found. Sentence marks are no words."""
+    """The lexicon by labels; a UsageError where no word of it can be found."""
+    result = examined(pronunciations, vocabulary, phone_map)
+    if not result.lexicon:
+        raise UsageError(f"no word of the lexicon can be found with this model: {'; '.join(result.warnings())}")
+    return result
+
+
+def examined(pronunciations: Sequence[Entry], vocabulary: Vocabulary, phone_map: PhoneMap | None = None) -> Fitted:
+    """The same of whatever fits, even where nothing does. Sentence marks are no words."""
     entries = [entry for entry in pronunciations if entry.word not in MARKS]
     if not entries:
         raise UsageError("the lexicon is empty: there is no word in it")
@@ -109,8 +117,8 @@ def fitted(pronunciations: Sequence[Entry], vocabulary: Vocabulary, phone_map: P
     missing = _missing(lost, [phone for phone, to in spelt.items() if to is None], spellings)
     guessed = spelt | {one.phone: one.nearest for one in missing}
     unreachable = dict.fromkeys(entry.word for entry in lost if entry.word not in left)
-    mended = {entry.word for entry in lost if all(guessed[phone] is not None for phone in entry.phones)}
-    result = Fitted(
+    mended = {word for word, phones in lost if None not in (made := [guessed[phone] for phone in phones]) and any(made)}
+    return Fitted(
         lexicon=tuple(found),
         num_words=len(left) + len(unreachable),
         num_phones=len(spelt),
@@ -120,9 +128,6 @@ def fitted(pronunciations: Sequence[Entry], vocabulary: Vocabulary, phone_map: P
         num_narrowed=len({entry.word for entry in lost} & left),
         num_mended=len(mended & unreachable.keys()),
     )
-    if not found:
-        raise UsageError(f"no word of the lexicon can be found with this model: {'; '.join(result.warnings())}")
-    return result
 
 
 def _spelt(phones: Iterable[str], spellings: Spellings, phone_map: PhoneMap) -> dict[str, tuple[str, ...] | None]:

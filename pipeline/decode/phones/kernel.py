@@ -19,7 +19,11 @@ from pipeline.decode.phones.tree import child_of
 from pipeline.decode.phones.work import Given
 from pipeline.decode.ranking import best_first, log_add
 from pipeline.decode.texts import end_score, extend, same_states
-from pipeline.decode.work import BEAMS, FRAME, NARROWED, NONE, STAMP, TRIED, Settings, Work, has_room, mix
+from pipeline.decode.work import ALIKE, BEAMS, FRAME, NARROWED, NONE, STAMP, TRIED, Settings, Work, has_room, mix
+
+# Of an entry of the table of candidates, which here is one number: its row, below the stamp.
+ROW_BITS = 24
+ROW_MASK = (1 << ROW_BITS) - 1
 
 
 @entry
@@ -49,13 +53,14 @@ def run(
         here = slice(offsets[t], offsets[t + 1])
         _most_probable_first(labels[here], logps[here])
         work.counts[STAMP] += 1
+        work.counts[ALIKE] = 0
         num, highest = 0, -np.inf
         for i in range(num_labels + 1):
             if i == num_labels and num > 0:
                 break  # else no word goes on as this frame says, and it is no blank: take it for one
             label, logp = (labels[here][i], logps[here][i]) if i < num_labels else (given.blank, FLOOR)
             num, highest = _continue(work, given, now, num_beams, given.same[label], logp, num, highest)
-        num = _best(work, num, settings.beam_prune_logp, width)
+        num = _best(work, given, num, width)
         for place in range(num):
             candidate = work.candidates[work.order[0, place]]
             _follow(work, settings, now[candidate.parent], candidate, then[place], np.int32(frame))
@@ -79,7 +84,7 @@ def finish(work: Work, given: Given) -> tuple[int, int]:
         beam = now[b]
         if beam.part == ROOT or not any_ended:
             rest = work.texts[beam.text].score + end_score(work, given, beam.text)
-            num = _offer(work, given, num, b, beam.text, ROOT, NONE, KEEP, beam.logit, beam.path, rest, False)
+            num = _offer(work, given, num, b, beam.text, ROOT, NONE, KEEP, beam.logit, beam.path, rest)
     highest = -np.inf
     for c in range(num):
         highest = max(highest, work.candidates[c].score)
@@ -102,7 +107,7 @@ def _continue(
     work: Work, given: Given, now: Any, num_beams: int, label: Row, logp: float, num: int, highest: float
 ) -> tuple[int, float]:
     """Every hypothesis with one label of a frame. The number of candidates there are then, and the highest score."""
-    trie, prune, merges = given.trie, given.settings.beam_prune_logp, given.settings.prune_history
+    trie, prune = given.trie, given.settings.beam_prune_logp
     entered, below = given.ahead
     for b in range(num_beams):
         beam = now[b]
@@ -117,7 +122,7 @@ def _continue(
                 continue
             how, rest = START_WORD if beam.part == ROOT else ADD, text_score + below[part]
         if (how < ADD or trie.first[part] < trie.first[part + 1]) and logit + rest >= highest + prune:
-            num = _offer(work, given, num, b, beam.text, part, label, how, logit, path, rest, merges)
+            num = _offer(work, given, num, b, beam.text, part, label, how, logit, path, rest)
             highest = max(highest, logit + rest)
         if how < ADD:
             continue
@@ -126,7 +131,7 @@ def _continue(
             text = extend(work, given, beam.text, word, word if len(given.hot.is_word) else np.int32(NONE))
             rest = work.texts[text].score + below[ROOT]
             if logit + rest >= highest + prune:
-                num = _offer(work, given, num, b, text, np.int32(ROOT), label, how, logit, path, rest, merges)
+                num = _offer(work, given, num, b, text, np.int32(ROOT), label, how, logit, path, rest)
                 highest = max(highest, logit + rest)
     return num, highest
 
@@ -144,17 +149,13 @@ def _offer(
     logit: float,
     path: float,
     rest: float,
-    merges: bool,
 ) -> int:
-    """Add a candidate, or merge it with the one that says the same; the number of candidates there are then.
-
-    `merges`: of those that say the same to the language models from here on, the better stays.
-    """
-    stamp, mask, score = work.counts[STAMP], len(work.slots) - 1, logit + rest
-    history = work.texts[text].history if merges else np.int64(text)
+    """Add a candidate, or merge it with the one that says the same; the number of candidates there are then."""
+    stamp, mask = work.counts[STAMP], len(work.slot_stamps) - 1
+    history = work.texts[text].history
     slot = mix(history ^ part, last) & mask
-    while work.slot_stamps[slot] == stamp:
-        there = work.candidates[work.slots[slot]]
+    while work.slot_stamps[slot] >> ROW_BITS == stamp:
+        there = work.candidates[work.slot_stamps[slot] & ROW_MASK]
         if there.part == part and there.last == last:
             if there.text == text:
                 there.logit = log_add(there.logit, logit)
@@ -162,21 +163,17 @@ def _offer(
                 if path > there.path:
                     there.parent, there.how, there.path = parent, how, path
                 return num
-            if merges and same_states(work, given, there.text, text):
-                if score > there.score:
-                    there.text, there.parent, there.how = text, parent, how
-                    there.logit, there.path, there.rest, there.score = logit, path, rest, score
-                return num
+            work.counts[ALIKE] += work.texts[there.text].history == history
         slot = (slot + 1) & mask
-    work.slots[slot], work.slot_stamps[slot] = num, stamp
+    work.slot_stamps[slot] = (stamp << ROW_BITS) | num
     new = work.candidates[num]
     new.text, new.part, new.last, new.parent, new.how = text, part, last, parent, how
-    new.logit, new.path, new.rest, new.score = logit, path, rest, score
+    new.logit, new.path, new.rest, new.score = logit, path, rest, logit + rest
     return num + 1
 
 
 @inner
-def _best(work: Work, num: int, prune: float, width: int) -> int:
+def _best(work: Work, given: Given, num: int, width: int) -> int:
     """The candidates that are kept, in the order they came, to work.order[0]; how many."""
     order, candidates = work.order, work.candidates
     highest = -np.inf
@@ -184,11 +181,14 @@ def _best(work: Work, num: int, prune: float, width: int) -> int:
         highest = max(highest, candidates[c].score)
     kept = 0
     for c in range(num):
-        if candidates[c].score >= highest + prune:
-            order[0, kept], order[1, kept] = c, c
+        if candidates[c].score >= highest + given.settings.beam_prune_logp:
+            order[0, kept] = c
             kept += 1
+    if given.settings.prune_history and work.counts[ALIKE] > 0:
+        kept = _best_of_alike(work, given, kept)
     if kept <= width:
         return kept
+    order[1, :kept] = order[0, :kept]
     least = _score_at(work, kept, width - 1)
     ties = width  # at the least score
     for place in range(kept):
@@ -199,6 +199,35 @@ def _best(work: Work, num: int, prune: float, width: int) -> int:
         if candidates[c].score > least or (candidates[c].score == least and ties > 0):
             ties -= candidates[c].score == least
             order[0, kept] = c
+            kept += 1
+    return kept
+
+
+@inner
+def _best_of_alike(work: Work, given: Given, num: int) -> int:
+    """Of candidates that say the same to the language models from here on the best, in work.order[0]; how many."""
+    order, candidates = work.order, work.candidates
+    work.counts[STAMP] += 1
+    stamp, mask = work.counts[STAMP], len(work.slot_stamps) - 1
+    for place in range(num):
+        c = order[0, place]
+        new = candidates[c]
+        slot = mix(work.texts[new.text].history ^ new.part, new.last) & mask
+        while work.slot_stamps[slot] >> ROW_BITS == stamp:
+            other = order[0, work.slot_stamps[slot] & ROW_MASK]
+            there = candidates[other]
+            if there.part == new.part and there.last == new.last and same_states(work, given, there.text, new.text):
+                if new.score > there.score:
+                    order[0, work.slot_stamps[slot] & ROW_MASK] = c
+                order[0, place] = NONE
+                break
+            slot = (slot + 1) & mask
+        else:
+            work.slot_stamps[slot] = (stamp << ROW_BITS) | place
+    kept = 0
+    for place in range(num):
+        if order[0, place] >= 0:
+            order[0, kept] = order[0, place]
             kept += 1
     return kept
 

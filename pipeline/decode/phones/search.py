@@ -169,7 +169,6 @@ class Stream:
 
     def result(self) -> Decoded:
         """What has been said so far, as if it ended here; the search can go on."""
-        self._grow(1)
         work = self._work
         if work.counts[rows.FRAME] == 0:
             return Decoded([Beam("", [], 0.0, 0.0, [], states_of(work, len(self._search.models)))], narrowed=False)
