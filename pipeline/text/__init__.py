@@ -1,5 +1,5 @@
-"""Between arrays and strings, by the names the ecosystem knows: what models hear (feature extractors), what their labels
-mean (tokenizers), and both in one (processors). Names are imported when they are first used.
+"""Between arrays and strings, by the names the ecosystem knows: what models hear (feature extractors), what their
+labels mean (tokenizers), and both in one (processors). Names are imported when they are first used.
 """
 
 import importlib

@@ -2,6 +2,7 @@
 are held to it in `test_mel`.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,18 @@ def test_other_bins_and_rates_are_those_of_transformers() -> None:
         SeamlessM4TFeatureExtractor()(audio(4000)[0])
     with pytest.raises(ValueError, match=r"\(samples,\) or \(channels, samples\)"):
         SeamlessM4TFeatureExtractor()(np.ones((1, 2, 3, 4)), sampling_rate=RATE)
+
+
+def test_threads_do_not_write_over_each_other() -> None:
+    """The risk: the memory that a thread keeps for its work, used by two at once."""
+    extractor, speech = SeamlessM4TFeatureExtractor(), audio(*range(8000, 16000, 400))
+
+    def alone(one: Any) -> Any:
+        return extractor(one, sampling_rate=RATE).input_features
+
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(alone, speech * 4))
+    assert all(np.array_equal(one, alone(other)) for one, other in zip(together, speech * 4, strict=True))
 
 
 def test_features_can_be_trained_on() -> None:

@@ -188,7 +188,8 @@ def _best(work: Work, given: Given, num: int, width: int) -> int:
         kept = _best_of_alike(work, given, kept)
     if kept <= width:
         return kept
-    order[1, :kept] = order[0, :kept]
+    for place in range(kept):
+        order[1, place] = order[0, place]
     least = _score_at(work, kept, width - 1)
     ties = width  # at the least score
     for place in range(kept):
