@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.decode.phones.search import Pronunciation
 
 OURS, RIVAL = "native", "flashlight-text"
-ALPHAS, BETAS = (0.5, 0.8, 1.1, 1.4, 1.7), (0.0, 1.0, 2.0)  # of the language model, tried for each side
+ALPHAS, BETAS = (0.5, 0.8, 1.1, 1.4, 1.7), (0.0, 1.5, 3.0)  # of the language model, tried for each side
 UNUSED_LABEL = 1  # <s>: flashlight's silence, which nothing in these emissions speaks for
 
 
@@ -49,7 +49,7 @@ OUR_WIDTHS = tuple(
     for beam, prune, label in (
         (20, -10.0, -12.0),
         (30, -12.0, -12.5),
-        (50, -13.0, -13.0),
+        (50, -14.0, -12.5),
         (100, -15.0, -12.0),
         (100, -15.0, -13.0),
         (100, -17.0, -13.0),

@@ -23,8 +23,8 @@ def test_every_configuration_key_is_in_the_table_and_none_else():
         for section in dataclasses.fields(Config)
         for key in dataclasses.fields(getattr(Config(), section.name))
     }
-    table = "\n".join(line for line in README.splitlines() if re.match(r"\| `(read|encode|decode|run)\.", line))
-    assert set(re.findall(r"`((?:read|encode|decode|run)\.\w+)`", table)) == keys
+    table = "\n".join(line for line in README.splitlines() if re.match(r"\| `(read|encode|decode|score|run)\.", line))
+    assert set(re.findall(r"`((?:read|encode|decode|score|run)\.\w+)`", table)) == keys
 
 
 def test_the_defaults_in_the_table_are_those_of_the_configuration():

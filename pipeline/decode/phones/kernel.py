@@ -152,7 +152,8 @@ def _offer(
 ) -> int:
     """Add a candidate, or merge it with the one that says the same; the number of candidates there are then."""
     stamp, mask = work.counts[STAMP], len(work.slot_stamps) - 1
-    history = work.texts[text].history
+    # What is alike meets here, so that it is seen; where it is to stay, it need not.
+    history = work.texts[text].history if given.settings.prune_history else np.int64(text)
     slot = mix(history ^ part, last) & mask
     while work.slot_stamps[slot] >> ROW_BITS == stamp:
         there = work.candidates[work.slot_stamps[slot] & ROW_MASK]
@@ -163,7 +164,7 @@ def _offer(
                 if path > there.path:
                     there.parent, there.how, there.path = parent, how, path
                 return num
-            work.counts[ALIKE] += work.texts[there.text].history == history
+            work.counts[ALIKE] += work.texts[there.text].history == work.texts[text].history
         slot = (slot + 1) & mask
     work.slot_stamps[slot] = (stamp << ROW_BITS) | num
     new = work.candidates[num]
