@@ -104,8 +104,8 @@ class DecodeConfig:
     unk_score_offset: float | None = None
     score_boundary: bool | None = None
     beam_width: int = SearchOptions.beam_width
-    beam_prune_logp: float = SearchOptions.beam_prune_logp
-    token_min_logp: float = SearchOptions.token_min_logp
+    beam_prune_logp: float | None = None  # None: what suits the search, for letters or for words in phones
+    token_min_logp: float | None = None
     prune_history: bool = SearchOptions.prune_history
     num_best: int = SearchOptions.num_best
     max_effort: float = SearchOptions.max_effort
@@ -127,9 +127,11 @@ class DecodeConfig:
         except UsageError as error:
             raise UsageError(f"decode.{error}") from error
 
-    def search(self) -> SearchOptions:
+    def search(self, defaults: SearchOptions | None = None) -> SearchOptions:
         """The part of these settings that a beam search takes as it is."""
-        return SearchOptions(**{key.name: getattr(self, key.name) for key in dataclasses.fields(SearchOptions)})
+        given = {key.name: getattr(self, key.name) for key in dataclasses.fields(SearchOptions)}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return dataclasses.replace(defaults or SearchOptions(), **chosen)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Configuration that is wrong must say so; configuration that is right must mean the same on every resume."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from pipeline.config import Config, EncodeConfig, ReadConfig, load
+from pipeline.decode.options import FOR_PHONES, SearchOptions
 from pipeline.errors import UsageError
 from pipeline.models.precision import Precision
 
@@ -168,3 +169,10 @@ def test_a_run_may_not_be_resumed_with_what_changes_its_rows(override: str) -> N
     key, _, _ = override.partition("=")
     there, wanted = Config().that_shape_results(), fingerprinted(override)
     assert {name for name in there if there[name] != wanted[name]} == {key}
+
+
+def test_a_width_that_is_set_counts_and_the_others_are_the_search_s_own():
+    """Words in phones need another width than letters; what somebody set must survive that."""
+    decode = load(None, ["decode.token_min_logp=-9"]).decode
+    assert decode.search(FOR_PHONES) == replace(FOR_PHONES, token_min_logp=-9.0)
+    assert decode.search() == SearchOptions(token_min_logp=-9.0)

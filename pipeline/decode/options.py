@@ -39,6 +39,10 @@ class SearchOptions:
                 raise UsageError(f"{name} is a natural logarithm, at most 0, not {getattr(self, name)}")
 
 
+# Of the search for words in phones. On simulated emissions of 7.5 % phone errors 5.2 % word errors at 3,700 audio
+# seconds per core second; the defaults above have 6.1 % at 9,700, and 200/-22/-13 5.1 % at 1,400.
+FOR_PHONES = SearchOptions(beam_prune_logp=-18.0, token_min_logp=-13.0)
+
 AS_PYCTCDECODE = SearchOptions(beam_width=100, beam_prune_logp=-10.0, token_min_logp=-5.0)  # its defaults
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import store
 from pipeline.config import DecodeConfig
 from pipeline.decode.directory import LANGUAGE_MODEL, UNIGRAMS, read_directory
-from pipeline.decode.options import WEIGHTS, Hotwords, LmWeights, SearchOptions
+from pipeline.decode.options import FOR_PHONES, WEIGHTS, Hotwords, LmWeights, SearchOptions
 from pipeline.decode.unigrams import arpa_unigrams, words_of
 from pipeline.errors import UsageError
 from pipeline.text.vocabulary import Vocabulary
@@ -119,7 +119,7 @@ def settle(config: DecodeConfig, vocabulary: Vocabulary) -> DecodeSettings:
             for location, share in zip(config.lm, config.lm_shares or [1.0] * len(config.lm), strict=True)
         ),
         lexicon=_lexicon(config),
-        search=config.search(),
+        search=config.search(FOR_PHONES if vocabulary.phonemes else None),
         hotwords=Hotwords(_hotwords(config.hotwords), config.hotword_weight),
         threads=config.threads,
     )

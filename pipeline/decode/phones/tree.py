@@ -70,7 +70,6 @@ class PhoneLexicon:
         )
         self.most_homophones = int(np.diff(self.trie.words_first).max())
         self._parent, self._of_word, self._ends = parent, of_word, ends
-        self._parent, self._of_word, self._ends = parent, of_word, ends
         self._entered, self._below = self._masses([m.model.tables for m in models])
 
     def ahead(self, weights: Sequence[LmWeights]) -> Ahead:

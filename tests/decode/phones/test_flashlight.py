@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.decode.hypotheses import Decoded, WordModel
-from pipeline.decode.options import LmWeights
-from pipeline.decode.phones import DEFAULTS
+from pipeline.decode.options import FOR_PHONES, LmWeights
 from pipeline.decode.phones.search import Pronunciation, WordSearch
 from pipeline.demo.phones import DIFFICULTIES, LABELS, VOCABULARY, simulate
 from pipeline.lm.model import LanguageModel
@@ -68,7 +67,7 @@ def test_words_are_as_right_as_flashlights(difficulty: str, tmp_path: Path) -> N
     ]
     theirs = flashlight(arpa, lexicon, emissions, 200)
     search = WordSearch(VOCABULARY, lexicon, [WordModel(LanguageModel.open(arpa), weights=WEIGHTS)])
-    found = search.decode(emissions, DEFAULTS)
+    found = search.decode(emissions, FOR_PHONES)
     ours = [one.beams[0].text for one in found if isinstance(one, Decoded)]
     errors = [
         sum((count_words(text, said) for text, said in zip(sentences * 6, texts, strict=True)), ErrorCounts())
