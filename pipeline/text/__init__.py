@@ -2,8 +2,9 @@
 labels mean (tokenizers), and both in one (processors). Names are imported when they are first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pipeline.lazy import lazy
 
 if TYPE_CHECKING:
     from pipeline.text.ctc_tokenizer import Wav2Vec2CTCTokenizer
@@ -35,14 +36,4 @@ _HOMES = {
     "Wav2Vec2ProcessorWithLM": "lm_processor",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value  # the next time it is found without asking here
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy(__name__, _HOMES)
