@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # they import numpy and numba
     from jobs.bench_words_measure import Measured
 
 DIFFICULTIES = ("clean", "mid")
+TUNED_OF = 2  # of the other utterances one in so many for the weights: each of a grid decodes them; all for the widths
 
 
 def add_arguments(parser: argparse._ActionsContainer) -> None:
@@ -44,8 +45,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _measure(options: argparse.Namespace, difficulties: list[str], figures: dict[str, Any], report: "_Report") -> None:
     """Fill in the figures, and show each part as it is there."""
-    from jobs import bench_material, bench_words_measure
-    from jobs.bench_material import say
+    from jobs import bench_material, bench_words_measure, bench_words_sides
+    from jobs.bench_material import Sample, say
     from pipeline.decode.options import MARKS
     from pipeline.decode.phones.search import warm_up
     from pipeline.lm.model import LanguageModel
@@ -56,23 +57,26 @@ def _measure(options: argparse.Namespace, difficulties: list[str], figures: dict
     words = [word for word in LanguageModel.open(lm).words() if word not in MARKS]
     say(f"espeak says {len(words):,} words")
     lines = bench_material.utterances(work, 2 * num)
-    lexicon = bench_words_measure.Lexicon(words, lines)
+    lexicon = bench_words_sides.Lexicon(words, lines)
     measured, tuning = (lexicon.speakable(part) for part in (lines[:num], lines[num:]))
     say("compiling the search, or loading what was compiled before")
-    ours = bench_words_measure.our_search(lm, lexicon.entries)
+    ours = bench_words_sides.our_search(lm, lexicon.entries)
     figures |= {"text": asdict(text), "lm": lm, "lm_words": len(words), "warm_up_s": warm_up(ours)}
     figures |= {"lexicon": len(lexicon.entries), "unreachable": lexicon.num_unreachable}
-    figures["missing"] = bench_words_measure.missing()
+    figures["missing"] = bench_words_sides.missing()
     report.setting(figures)
-    theirs = None if figures["missing"] else bench_words_measure.Flashlight(lm, lexicon.entries)
-    weights = bench_words_measure.tuned([lexicon.sample(name, tuning, num) for name in difficulties], ours, theirs)
+    theirs = None if figures["missing"] else bench_words_sides.Flashlight(lm, lexicon.entries)
+    others = {name: lexicon.sample(name, tuning, num) for name in difficulties}
+    some = [Sample(name, one.texts[::TUNED_OF], one.emissions[::TUNED_OF]) for name, one in others.items()]
+    weights = bench_words_measure.tuned(some, ours, theirs)
     figures["weights"] = {name: {"alpha": one.alpha, "beta": one.beta} for name, one in weights.items()}
     report.weights(figures["weights"])
+    named = bench_words_measure.decoders(weights, ours, theirs)
     figures |= {"greedy_phone_errors": {}, "measured": {}}
     for name in difficulties:
         sample = lexicon.sample(name, measured, 0)
         per = bench_words_measure.greedy_errors(sample, lexicon)
-        found = bench_words_measure.measure(sample, weights, ours, theirs)
+        found = bench_words_measure.measure(sample, named, bench_words_measure.pairs(others[name], named))
         figures["greedy_phone_errors"][name], figures["measured"][name] = per, asdict(found)
         report.measured(sample, per, found)
     report.missing(figures["missing"])
@@ -119,16 +123,25 @@ class _Report:
             speed = f"{row.audio_s_per_cpu_s:,.0f}"
             table.add_row(row.decoder, row.width, speed, f"{row.wer:.2%}", f"{low:.2%} to {high:.2%}")
         self._console.print(table)
-        for one in found.comparisons:
-            if one.times is None or one.difference is None:
-                self._console.print(f"flashlight-text {one.theirs}: every width of ours has more word errors.")
-                continue
-            low, high = one.difference
-            times = f"{one.times.median:.1f} times as fast ({one.times.least:.1f} to {one.times.most:.1f})"
-            self._console.print(
-                f"flashlight-text {one.theirs}: with no more word errors ours is {times}, at {one.ours}; "
-                f"WER {low:+.2%} to {high:+.2%} against it."
+        self._compared(found)
+
+    def _compared(self, found: "Measured") -> None:
+        if found.comparisons:
+            told = "The fastest of ours with no more word errors on other utterances, on these"
+            table = self._table(
+                told, "flashlight-text", "ours", "times as fast", "WER, less theirs", "95 % interval", ""
             )
+            for one in found.comparisons:
+                low, high = one.interval
+                times = f"{one.times.median:.1f} ({one.times.least:.1f} to {one.times.most:.1f})"
+                worse = "more errors than theirs" if one.difference > 0 else ""
+                ours, theirs = (name.rpartition(" ") for name in (one.ours, one.theirs))
+                width = theirs[2] + ", log-add" * theirs[0].endswith("log-add")
+                difference, interval = f"{one.difference:+.2%}", f"{low:+.2%} to {high:+.2%}"
+                table.add_row(width, ours[2], times, difference, interval, worse)
+            self._console.print(table)
+        for name in found.unmatched:
+            self._console.print(f"{name}: on other utterances every width of ours has more word errors.")
 
     def missing(self, missing: list[str]) -> None:
         if missing:

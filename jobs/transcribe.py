@@ -117,6 +117,7 @@ def _compile(settled: "DecodeSettings") -> None:
 
 def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
     """In this process, without Ray: what one types first."""
+    from pipeline import score
     from pipeline.carry import in_process
     from pipeline.decode.settings import settle
     from pipeline.models.locate import checkpoint_directory
@@ -130,7 +131,7 @@ def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
 
     vocabulary = Vocabulary.from_pretrained(checkpoint_directory(config.encode.model), config.encode.language)
     settled = settle(config.decode, vocabulary)
-    show.warnings(doubts(config.decode, settled, vocabulary))
+    show.warnings(doubts(config, settled, score.settle(config.score, vocabulary), vocabulary))
     if settled.decoder == "native":
         _compile(settled)
     pieces = expand((Piece([Entry(without_query(path), path)]) for path in paths), config.read)

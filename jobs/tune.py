@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from pipeline import score
     from pipeline.decode.again import refuse_others
     from pipeline.decode.backends import warm_up
     from pipeline.decode.settings import settle
@@ -64,14 +65,14 @@ def run(options: argparse.Namespace) -> int:
     _check_target("--plot", options.plot)
     config = shared.config_of(options)
     kept = run_with_emissions(options.run)
-    decode = _with_language_model(config.decode, kept)
-    vocabulary, normalize = vocabulary_of(kept), normalizer(config.score.normalizer)
-    settings = settle(decode, vocabulary)
-    if not config.decode.lm:
-        refuse_others(kept, settings, config.decode.unigrams is None)
+    given, decode = config.decode, _with_language_model(config.decode, kept)
+    config = dataclasses.replace(config, decode=decode)
+    vocabulary = vocabulary_of(kept)
+    settings, scoring = settle(decode, vocabulary), score.settle(config.score, vocabulary)
+    refuse_others(kept, settings, given)
     settings = dataclasses.replace(settings, threads=settings.threads or len(os.sched_getaffinity(0)))
     with Progress(config.run.log_every_s) as progress:
-        for warning in doubts(decode, settings, vocabulary):
+        for warning in doubts(config, settings, scoring, vocabulary):
             progress.warn(warning)
         progress.phase("compiling the decoder")
         warm_up(settings)
@@ -79,7 +80,8 @@ def run(options: argparse.Namespace) -> int:
         heard = sample(kept, options.num_recordings, options.seed)
         if len(heard) < FEW:
             progress.warn(f"only {len(heard)} recordings with references: the intervals will be wide")
-        tuned = tune(kept, settings, heard, _plan_of(options), progress.step, normalize)
+        plan, normalize = _plan_of(options), normalizer(scoring.normalizer)
+        tuned = tune(kept, settings, heard, plan, progress.step, normalize)
     toml = _toml(_placed(decode), config.score, tuned.chosen)
     if options.json:
         print(json.dumps(_as_dict(tuned) | {"run": store.absolute(options.run)}))
@@ -112,10 +114,9 @@ def _with_language_model(config: DecodeConfig, kept: "Run") -> DecodeConfig:
 
     if config.decoder not in ("auto", "native"):
         raise UsageError(f"decode.decoder = {config.decoder}: tuning is the native decoder's")
-    given, config = config, with_models_of(kept, config)
+    config = with_models_of(kept, config)
     if not config.lm:
-        without = "" if given.lexicon else "; the run was decoded without one"
-        raise UsageError(f"no language model: give --lm{without}")
+        raise UsageError("no language model: give --lm; the run was decoded without one")
     return config
 
 

@@ -98,7 +98,7 @@ class DecodeConfig:
     lexicon: str | None = None  # words and how they are said, for a model of phonemes: as CMUdict or MFA write it
     phone_map: str | None = None  # a file that says which phones of the model stand for those of the lexicon
     unigrams: str | None = None  # a file of words; None: those of the decoder directory, else of the language model
-    # None: what the decoder directory says, else the defaults of `LmWeights`
+    # None: what the decoder directory says, else the defaults of `LmWeights`, with a lexicon `PHONE_WEIGHTS`
     alpha: float | None = None
     beta: float | None = None
     unk_score_offset: float | None = None

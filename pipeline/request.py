@@ -12,8 +12,8 @@ import pipeline
 from pipeline import plan, score, store
 from pipeline import run as runs
 from pipeline.carry import Stage
-from pipeline.config import Config, DecodeConfig, EncodeConfig, ReadConfig
-from pipeline.decode.again import decoded_as, goes_by_run, refuse_others
+from pipeline.config import Config, EncodeConfig, ReadConfig
+from pipeline.decode.again import decoded_as, refuse_others
 from pipeline.decode.fit import misfits
 from pipeline.decode.settings import DecodeSettings, settle, without_effect
 from pipeline.errors import UsageError
@@ -32,6 +32,7 @@ from pipeline.text.features import FeatureExtractor
 from pipeline.text.vocabulary import Vocabulary
 
 NUM_LOOKED_AT = 100  # references
+NOT_COMPARED = "references are not compared: the model writes phonemes, and score.language, which says them, is not set"
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,14 @@ class Request:
 
     def warnings(self) -> list[str]:
         """What is probably not meant."""
-        told = doubts(self.effective.decode, self.decoding, self.vocabulary)
-        return told + score.without_effect(self.config.score, self.vocabulary)
+        return doubts(self.effective, self.decoding, self.scoring, self.vocabulary)
 
     def doubts_of(self, run: Run, unit: int) -> list[str]:
         """What is probably not meant, as far as some recordings of a unit can tell."""
-        if not self.scoring.language:
-            return []
         recordings = run.manifest.unit(unit).recordings
         references = [one.reference for one in recordings if one.reference is not None]
+        if references and not self.scoring.language and not has_words(self.decoding, self.vocabulary):
+            return [NOT_COMPARED]
         return score.unheard(self.scoring, self.vocabulary, references[:NUM_LOOKED_AT])
 
     def told(self) -> dict[str, Any]:
@@ -185,8 +185,7 @@ class DecodeRequest(Request):
     @cached_property
     def decoding(self) -> DecodeSettings:
         settled = settle(self.effective.decode, self.vocabulary)
-        if goes_by_run(self.config.decode):
-            refuse_others(self.kept, settled, unigrams_too=self.config.decode.unigrams is None)
+        refuse_others(self.kept, settled, self.config.decode)
         return settled
 
     @cached_property
@@ -260,9 +259,18 @@ class KeptRun:
         """Nothing is held."""
 
 
-def doubts(config: DecodeConfig, settled: DecodeSettings, vocabulary: Vocabulary) -> list[str]:
-    """What is probably not meant of a decoding."""
-    return [*without_effect(config), *misfits(settled, vocabulary)]
+def doubts(config: Config, settled: DecodeSettings, scoring: ScoreSettings, vocabulary: Vocabulary) -> list[str]:
+    """What is probably not meant of decoding and scoring."""
+    return [
+        *without_effect(config.decode, vocabulary),
+        *misfits(settled, vocabulary),
+        *score.without_effect(scoring, config.score, vocabulary, has_words(settled, vocabulary)),
+    ]
+
+
+def has_words(settled: DecodeSettings, vocabulary: Vocabulary) -> bool:
+    """Whether texts are words, and not phones."""
+    return settled.lexicon is not None or not vocabulary.phonemes
 
 
 def described(settled: DecodeSettings) -> str:

@@ -34,10 +34,11 @@ class ScoreSettings:
         return asdict(self)
 
     def that_shape_results(self) -> dict[str, Any]:
-        """For the fingerprint."""
+        """For the fingerprint; what is not done is nothing, as of runs of versions that could not do it."""
+        normalized = f"{self.normalizer} ({self.version})" if self.version else self.normalizer
         return {
             "score.language": f"{self.language} ({self.phonemizer})" if self.language else None,
-            "score.normalizer": f"{self.normalizer} ({self.version})" if self.version else self.normalizer,
+            "score.normalizer": normalized if self.normalizer != "none" else None,
         }
 
 
@@ -53,14 +54,21 @@ def settle(config: ScoreConfig, vocabulary: Vocabulary) -> ScoreSettings:
     if language:
         from pipeline.text.espeak import Phonemizer
 
-        Phonemizer(language)
+        try:
+            Phonemizer(language)
+        except UsageError as error:
+            raise UsageError(f"score.language = {language}: {error}") from error
     return ScoreSettings(str(chosen), chosen.version, language, _version_of_phonemizer() if language else "")
 
 
-def without_effect(config: ScoreConfig, vocabulary: Vocabulary) -> list[str]:
+def without_effect(settings: ScoreSettings, config: ScoreConfig, vocabulary: Vocabulary, has_words: bool) -> list[str]:
     """Warnings of settings that somebody made and scoring does not look at."""
-    idle = config.language and not vocabulary.phonemes
-    return ["score.language without effect: the model writes letters, no phones to compare"] if idle else []
+    told = []
+    if config.language and not vocabulary.phonemes:
+        told.append("score.language without effect: the model writes letters, no phones to compare")
+    if settings.normalizer != "none" and not has_words:
+        told.append("score.normalizer without effect: the model writes phonemes, and without a lexicon no words")
+    return told
 
 
 class Scorer:

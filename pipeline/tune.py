@@ -63,7 +63,7 @@ class Plan:
     betas: tuple[float, ...] = (-1.0, 0.0, 1.0, 2.0, 3.0)
     refinements: int = 1  # how often the distance around the best is halved
     beam_widths: tuple[int, ...] = (25, 50, 100, 200, 400)
-    prunings: tuple[tuple[float, float], ...] = ((-10.0, -5.0), (-15.0, -7.0), (-20.0, -10.0))
+    prunings: tuple[tuple[float, float], ...] = ((-10.0, -5.0), (-15.0, -10.0), (-18.0, -13.0))
     min_speed: float = 0.0  # audio seconds per core-second that the chosen setting must reach
 
 

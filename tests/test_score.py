@@ -168,14 +168,28 @@ def test_what_a_model_of_letters_says_is_never_said_by_espeak(monkeypatch: pytes
     Scorer(settle(config, LETTERS))(Unit(0, [row]))
     assert (row.reference_phones, row.phone_errors, row.word_errors) == (None, None, ErrorCounts(hits=1))
     assert settle(config, LETTERS) == settle(ScoreConfig(), LETTERS)  # and so the run may be resumed without it
-    assert without_effect(config, PHONEMES) == without_effect(ScoreConfig(), LETTERS) == []
-    (told,) = without_effect(config, LETTERS)
+    assert without_effect(ScoreSettings(), config, PHONEMES, False) == []
+    assert without_effect(ScoreSettings(), ScoreConfig(), LETTERS, True) == []
+    (told,) = without_effect(ScoreSettings(), config, LETTERS, True)
     assert told.startswith("score.language without effect")
+
+
+def test_a_normaliser_of_phones_is_told_to_do_nothing() -> None:
+    settings = ScoreSettings("basic")
+    assert without_effect(settings, ScoreConfig(), PHONEMES, True) == []
+    (told,) = without_effect(settings, ScoreConfig(), PHONEMES, False)
+    assert told == "score.normalizer without effect: the model writes phonemes, and without a lexicon no words"
+
+
+def test_a_run_of_a_version_without_normalisers_is_another_only_where_there_is_one() -> None:
+    """Such a run names no score settings, and must be resumed."""
+    assert not any(ScoreSettings().that_shape_results().values())
+    assert ScoreSettings("basic", "1").that_shape_results()["score.normalizer"] == "basic (1)"
 
 
 def test_a_language_that_cannot_be_said_is_refused_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("phonemizer", reason="phonemizer is not installed")
-    with pytest.raises(UsageError, match="no language 'en-uk'"):
+    with pytest.raises(UsageError, match=r"^score\.language = en-uk: .*no language 'en-uk'"):
         settle(ScoreConfig(language="en-uk"), PHONEMES)
 
 

@@ -84,7 +84,8 @@ def made(tmp_path_factory):
 
 
 def make_run(folder, decoding):
-    told = {"vocabulary": runs.vocabulary_as_dict(VOCABULARY), "decoding": decoding}
+    config = configuration.Config().as_dict()
+    told = {"vocabulary": runs.vocabulary_as_dict(VOCABULARY), "decoding": decoding, "config": config}
     entries = [Entry(f"r{n}", f"r{n}.wav", duration_s=1.0, reference=sentence(n)) for n in range(NUM_RECORDINGS)]
     run = runs.prepare(Folder(str(folder)), {"input": "made"}, Made(entries, unit_s=8.0), told)
     rng = np.random.default_rng(0)
@@ -135,6 +136,18 @@ def test_json_tells_every_setting_and_a_seed_repeats(made, capsys):
     assert max(trial["wer"] for trial in trials if trial["alpha"] == 0) > 0.05
     assert all(trial["num_recordings"] == 10 for trial in trials)
     assert all(low <= trial["wer"] <= high for trial in trials for low, high in [trial["interval"]])
+
+
+def test_texts_are_normalised_on_both_sides(made, capsys):
+    """On one side alone every word would be an error: the normaliser writes lower case, the model upper."""
+    pytest.importorskip("whisper_normalizer", reason="whisper-normalizer is not installed")
+    arguments = ["tune", str(made / "run"), "--lm", str(made / "lm.arpa"), *GRID, "--json"]
+    found = []
+    for normalizer in ("none", "basic"):
+        assert main([*arguments, "--set", f"score.normalizer={normalizer}"]) == 0
+        result = json.loads(capsys.readouterr().out)
+        found.append([(trial["alpha"], trial["beta"], trial["wer"]) for trial in result["trials"]])
+    assert found[0] == found[1] and min(found[0])[2] < 1
 
 
 def test_what_is_configured_is_tried_and_kept_where_nothing_is_better(made, capsys):
@@ -235,6 +248,7 @@ def test_the_sample_is_drawn_from_all_units_and_without_repetition(made):
     [
         ([], "no language model: give --lm"),
         (["--lm", "gone.arpa"], "gone.arpa: no such file"),
+        (["--lm", "LM", "--set", "score.normalizer=bassic"], "score.normalizer = bassic: "),
         (["--decoder", "greedy"], "decode.decoder = greedy: tuning is the native decoder's"),
         (["--lm", "LM", *GRID, "--min-speed", "1e12"], "no setting reaches 1,000,000,000,000 times real time"),
     ],

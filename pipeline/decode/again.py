@@ -1,4 +1,4 @@
-"""Decoding as a run was decoded: its decoder, lexicon, language models and weights, where nothing else is configured.
+"""Decoding as a run was decoded: its decoder, its lexicon and its language models, each where no other is configured.
 
 Knows nothing of how they decode, or of what is decoded.
 """
@@ -12,30 +12,28 @@ from pipeline.errors import UsageError
 from pipeline.run import Run
 
 
-def goes_by_run(config: DecodeConfig) -> bool:
-    """Whether nothing says what is to decode, so that what decoded before does it again."""
-    return config.decoder == "auto" and not config.lm and not config.lexicon
-
-
 def decoded_as(run: Run, config: DecodeConfig) -> DecodeConfig:
-    """With the decoder, the lexicon, the language models and the weights of a run, where none of them is configured."""
-    if not goes_by_run(config):
+    """With the run's decoder, its lexicon, and its language models and their weights, each where none is configured.
+
+    Greedy decoding has no use for the rest, and so gives way to a lexicon or a language model that is configured.
+    """
+    if config.decoder == "greedy":
         return config
     there = run.info()["config"]["decode"]
-    weights = {name: there[name] for name in WEIGHTS if getattr(config, name) is None}
-    return replace(with_models_of(run, config), decoder=there["decoder"], **weights)
+    if config.decoder == "auto" and not (there["decoder"] == "greedy" and (config.lm or config.lexicon)):
+        config = replace(config, decoder=there["decoder"])
+    weights = {} if config.lm else {name: there[name] for name in WEIGHTS if getattr(config, name) is None}
+    return replace(with_models_of(run, config), **weights)
 
 
 def with_models_of(run: Run, config: DecodeConfig) -> DecodeConfig:
-    """With the language models and the lexicon that a run was decoded with, where none is configured."""
-    info = run.info()
-    models, lexicon = info["decoding"]["models"], info["decoding"].get("lexicon")  # of earlier versions none
-    if config.lm or config.lexicon:
-        return config
-    if lexicon:
+    """With the language models and the lexicon that a run was decoded with, each where none is configured."""
+    decoding = run.info()["decoding"]
+    models, lexicon = decoding["models"], decoding.get("lexicon")  # of earlier versions none
+    if lexicon and not config.lexicon:
         mapped = config.phone_map or lexicon["phone_map"]
         config = replace(config, lexicon=lexicon["location"], phone_map=mapped)
-    if not models:
+    if config.lm or not models:
         return config
     shares = tuple(model["weights"]["share"] for model in models)
     unigrams = {model["unigrams"] for model in models}  # several: of decoder directories, which bring their own
@@ -47,19 +45,22 @@ def with_models_of(run: Run, config: DecodeConfig) -> DecodeConfig:
     )
 
 
-def refuse_others(run: Run, settled: DecodeSettings, unigrams_too: bool) -> None:
-    """The files that a run names must still be those that it was decoded with, where they are taken from it."""
+def refuse_others(run: Run, settled: DecodeSettings, config: DecodeConfig) -> None:
+    """What is taken from a run, as none is configured, must still be what the run was decoded with."""
     decoding = run.info()["decoding"]
-    if (lexicon := settled.lexicon) is not None:
+    lexicon = None if config.lexicon else settled.lexicon
+    if lexicon is not None:
         before = decoding["lexicon"]
         other = lexicon.location if lexicon.content != before["content"] else None
-        if lexicon.phone_map == before["phone_map"] and lexicon.phone_map_content != before["phone_map_content"]:
+        if not config.phone_map and lexicon.phone_map_content != before["phone_map_content"]:
             other = other or lexicon.phone_map
         if other:
             raise UsageError(_no_longer(other, run, "--lexicon"))
+    if config.lm or not settled.models:
+        return
     for now, then in zip(settled.models, decoding["models"], strict=True):
         other = now.location if now.content != then["content"] else None
-        if unigrams_too and now.unigrams_content != then["unigrams_content"]:
+        if not config.unigrams and now.unigrams_content != then["unigrams_content"]:
             other = other or now.unigrams or now.location
         if other:
             raise UsageError(_no_longer(other, run, "--lm"))

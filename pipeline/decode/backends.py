@@ -19,7 +19,7 @@ from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.ctcdecoder import log_probabilities
 from pipeline.decode.hypotheses import Beam, BeamWord, Decoded, WordModel
 from pipeline.decode.options import Hotwords, SearchOptions
-from pipeline.decode.settings import DecodeSettings, LmSettings, lexicon_of, unigrams_of
+from pipeline.decode.settings import DecodeSettings, LmSettings, check_same, lexicon_of, unigrams_of
 from pipeline.errors import RecordingError, UsageError
 from pipeline.records import Alternative, FloatArray, Phone, Recording, Word
 from pipeline.text.vocabulary import Vocabulary
@@ -213,13 +213,11 @@ def _phones(recording: Recording, beam: Beam, vocabulary: Vocabulary) -> list[Ph
 def _check_content(model: LmSettings) -> None:
     from pipeline.lm.model import lm_hash
 
-    host = socket.gethostname()
     try:
         content = lm_hash(model.location)
     except UsageError as error:
-        raise UsageError(f"on {host}: {error}") from error
-    if content != model.content:
-        raise UsageError(f"{model.location} on {host} is not the language model that the run was started with")
+        raise UsageError(f"on {socket.gethostname()}: {error}") from error
+    check_same(model.location, content, model.content)
 
 
 def _file_for_kenlm(model: LmSettings) -> str:

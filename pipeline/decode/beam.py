@@ -13,29 +13,26 @@ from typing import Any
 import numpy as np
 
 from pipeline.compiled import one_at_a_time
-from pipeline.decode import work as rows
+from pipeline.decode import streams
 from pipeline.decode.alphabet import WORD_START, Alphabet
 from pipeline.decode.collect import collect
-from pipeline.decode.hypotheses import Beam, BeamWord, Decoded, WordModel
+from pipeline.decode.hypotheses import Beam, Decoded, WordModel
 from pipeline.decode.kernel import finish, run
 from pipeline.decode.lexicon import ROOT, Lexicon, child_table
-from pipeline.decode.likely import likely_labels, top_k
+from pipeline.decode.likely import SparseEmissions, top_k
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
-from pipeline.decode.readout import Found, read_out
+from pipeline.decode.readout import read_out
 from pipeline.decode.streams import (
     Emissions,
     LmState,
     averaged,
+    beams_of,
     begin,
-    chars_of,
     decode_all,
-    lm_states,
-    states_of,
     tables_of,
-    times_of,
     weights_of,
 )
-from pipeline.decode.work import NONE, Given, Hot, Settings, Weights, grown, new_work, refill_tables
+from pipeline.decode.work import NONE, Given, Hot, Settings, Weights, new_work
 from pipeline.errors import RecordingError, UsageError
 
 __all__ = ["BeamSearch", "Emissions", "LmState", "Stream", "warm_up"]
@@ -120,14 +117,8 @@ class BeamSearch:
         return Hot(keys, nodes, np.array(shortest, np.int32), np.array(is_word, np.uint8)), hotwords.weight
 
 
-COLLECT_FROM = 1 << 16  # rows of a search; an hour of clear speech has some 10,000 words and 60,000 labels
-
-
-class Stream:
-    """One search in progress: its hypotheses, unfinished words and last labels carry on from chunk to chunk.
-
-    Memory grows with what its hypotheses say, not with all that was tried.
-    """
+class Stream(streams.Stream):
+    """A search for letters in progress."""
 
     def __init__(
         self,
@@ -137,7 +128,7 @@ class Stream:
         start: Sequence[LmState] | None,
         with_chars: bool,
     ) -> None:
-        self._search, self._options, self._start = search, options, start
+        self._start = start
         num_models = len(search.models)
         if start is not None and [type(state) for state in _listed(start)] != [LmState] * num_models:
             raise UsageError(f"to start from, {num_models} states of this decoder are needed, one per language model")
@@ -148,65 +139,30 @@ class Stream:
             beam_prune_logp=float(options.beam_prune_logp),
             prune_history=bool(options.prune_history),
             history=max([1, *(order - 1 for order in orders)]),
-            by_state=False,
             compat=search.compat,
             is_bpe=search.alphabet.is_bpe,
             max_effort=float(options.max_effort),
             keep_chars=bool(with_chars),
             num_models=len(orders),
             longest=int(np.diff(lexicon.labels.first).max(initial=1)),
-            most=1,
             hot_weight=float(hot[1]),
         )
-        self._given = Given(lexicon.trie, lexicon.labels, search._lms, search._weights, hot[0], settings)
-        self._work = new_work(options.beam_width, len(orders))
-        self.restart()
+        given = Given(lexicon.trie, lexicon.labels, search._lms, search._weights, hot[0], settings)
+        super().__init__(search, options, given, new_work(options.beam_width, len(orders)))
 
     def restart(self) -> None:
-        """Forget everything heard so far."""
         first = begin(self._work, self._search.models, self._start)
         first["breaks"], first["hot"] = 0, ROOT if len(self._given.hot.is_word) else NONE
 
-    def feed(self, emissions: Emissions) -> None:
-        """The next frames."""
-        likely = likely_labels(emissions, self._search.alphabet, self._options.token_min_logp, self._search.compat)
-        at = run(self._work, self._given, *likely, 0)
-        while at < likely.num_frames:
-            self._grow(int(likely.offsets[at + 1] - likely.offsets[at]))
-            at = run(self._work, self._given, *likely, at)
+    def _run(self, likely: SparseEmissions, first: int) -> int:
+        return run(self._work, self._given, *likely, first)
 
-    def result(self) -> Decoded:
-        """What has been said so far, as if it ended here; the search can go on."""
-        self._grow(1)
-        work = self._work
-        if work.counts[rows.FRAME] == 0 and not self._search.compat:
-            states = states_of(work, len(self._search.models))
-            return Decoded([Beam("", [], 0.0, 0.0, [], states)], narrowed=False)
-        in_order, num = finish(work, self._given)
-        found = read_out(work, self._given, self._codes, in_order, min(num, self._options.num_best))
-        return Decoded(self._beams(found), bool(work.counts[rows.NARROWED]))
-
-    def _grow(self, num_labels: int) -> None:
-        """Room for another frame: what nobody says any more is forgotten first, if that may be much."""
-        if self._work.counts[[rows.TEXTS, rows.NODES, rows.WORDS, rows.CHARS]].max() >= COLLECT_FROM:
-            collect(self._work, self._given)
-            refill_tables(self._work)
-        self._work = grown(self._work, self._given.settings, num_labels)
-
-    def _beams(self, found: Found) -> list[Beam]:
-        said = found.texts.tobytes().decode("utf-32-le", "surrogatepass").split("\n")
-        times, spelled = times_of(found.words), self._search._lexicon.spelled
-        num_models, beams, word, label = len(self._search.models), [], 0, 0
-        for number, (logit, score) in enumerate(found.scores.tolist()):
-            next_word, next_label = word + int(found.num_words[number]), label + int(found.num_labels[number])
-            spoken = said[number].split(" ") if said[number] else []
-            words = [BeamWord(text, *time) for text, time in zip(spoken, reversed(times[word:next_word]), strict=True)]
-            chars = chars_of(found.labels[label:next_label][::-1], spelled) if self._given.settings.keep_chars else []
-            of_models = slice(number * num_models, (number + 1) * num_models)
-            states = lm_states(*(array[of_models] for array in found.states))
-            beams.append(Beam(said[number], words, logit, score, chars, states))
-            word, label = next_word, next_label
-        return beams
+    def _best(self) -> list[Beam]:
+        in_order, num = finish(self._work, self._given)
+        found = read_out(self._work, self._given, self._codes, in_order, min(num, self._options.num_best))
+        said = found.texts.tobytes().decode("utf-32-le", "surrogatepass").split("\n")[:-1]
+        texts = [text.split(" ") if text else [] for text in said]
+        return beams_of(found, texts, self._search._lexicon.spelled, self._given.settings.keep_chars)
 
 
 def _listed(states: Any) -> list[Any]:

@@ -7,9 +7,7 @@ it computes under the numpy below 2 that it asks for (from numpy 2 on it adds up
 Knows nothing of how the search works.
 """
 
-import math
 import os
-import sys
 import warnings
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -20,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.decode.alphabet import Alphabet
+from pipeline.decode.arguments import hot_words, lm_weights, search_options, whole
 from pipeline.decode.directory import read_directory, write_directory
 from pipeline.decode.hypotheses import Beam, Decoded, WordModel
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
+from pipeline.decode.probabilities import log_probabilities as log_probabilities
 from pipeline.decode.unigrams import arpa_unigrams, misfits
 from pipeline.errors import RecordingError, UsageError
 
@@ -31,9 +31,6 @@ LmState = Any  # opaque: from one decode to the next
 WordFrames = tuple[str, tuple[int, int]]
 OutputBeam = tuple[str, LmState, list[WordFrames], float, float]  # text, state, frames, logit_score, lm_score
 OutputBeamMPSafe = tuple[str, list[WordFrames], float, float]
-
-LEAST_P = 1e-15
-SUM_TOLERANCE = 1e-3  # of a frame's probabilities, which may come from half precision
 
 
 def build_ctcdecoder(
@@ -56,7 +53,7 @@ def build_ctcdecoder(
         return BeamSearchDecoderCTC(alphabet, compat=compat)
     if compat and unigrams is None and kenlm_model_path.endswith(".arpa"):
         unigrams = arpa_unigrams(kenlm_model_path)
-    weights = LmWeights(alpha, beta, unk_score_offset, lm_score_boundary)
+    weights = LmWeights(**lm_weights(alpha, beta, unk_score_offset, lm_score_boundary))
     return BeamSearchDecoderCTC(alphabet, _word_model(kenlm_model_path, unigrams, weights, compat), compat=compat)
 
 
@@ -102,13 +99,7 @@ class BeamSearchDecoderCTC:
         lm_score_boundary: bool | None = None,
     ) -> None:
         """Other weights, for all language models; what is not given stays."""
-        given = {
-            "alpha": alpha,
-            "beta": beta,
-            "unk_score_offset": unk_score_offset,
-            "score_boundary": lm_score_boundary,
-        }
-        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        changes = lm_weights(alpha, beta, unk_score_offset, lm_score_boundary)
         if not changes:
             return
         self._models = tuple(replace(model, weights=replace(model.weights, **changes)) for model in self._models)
@@ -125,8 +116,8 @@ class BeamSearchDecoderCTC:
         lm_start_state: LmState = None,
     ) -> str:
         """The best text of logits, log-probabilities or probabilities (time, labels)."""
-        options = _options(beam_width, beam_prune_logp, token_min_logp, prune_history=True, num_best=1)
-        found = self._decoded([logits], options, _hotwords(hotwords, hotword_weight), start=lm_start_state)
+        options = search_options(beam_width, beam_prune_logp, token_min_logp, prune_history=True, num_best=1)
+        found = self._decoded([logits], options, hot_words(hotwords, hotword_weight), start=lm_start_state)
         return found[0].beams[0].text
 
     def decode_beams(
@@ -149,8 +140,8 @@ class BeamSearchDecoderCTC:
         search without that.
         """
         num_best = beam_width if num_best is None else num_best
-        options = _options(beam_width, beam_prune_logp, token_min_logp, prune_history, num_best)
-        found = self._decoded([logits], options, _hotwords(hotwords, hotword_weight), start=lm_start_state)
+        options = search_options(beam_width, beam_prune_logp, token_min_logp, prune_history, num_best)
+        found = self._decoded([logits], options, hot_words(hotwords, hotword_weight), start=lm_start_state)
         return [(beam.text, beam.lm_state, _frames(beam), beam.logit_score, beam.score) for beam in found[0].beams]
 
     def decode_batch(
@@ -169,9 +160,9 @@ class BeamSearchDecoderCTC:
 
         `threads`: by default one per CPU that this process may use.
         """
-        options = _options(beam_width, beam_prune_logp, token_min_logp, prune_history=True, num_best=1)
+        options = search_options(beam_width, beam_prune_logp, token_min_logp, prune_history=True, num_best=1)
         many = _logits_list(pool, logits_list)
-        found = self._decoded(many, options, _hotwords(hotwords, hotword_weight), threads)
+        found = self._decoded(many, options, hot_words(hotwords, hotword_weight), threads)
         return [decoded.beams[0].text for decoded in found]
 
     def decode_beams_batch(
@@ -190,9 +181,9 @@ class BeamSearchDecoderCTC:
     ) -> list[list[OutputBeamMPSafe]]:
         """The best texts of each, without states. No pool is needed, and none is used."""
         num_best = beam_width if num_best is None else num_best
-        options = _options(beam_width, beam_prune_logp, token_min_logp, prune_history, num_best)
+        options = search_options(beam_width, beam_prune_logp, token_min_logp, prune_history, num_best)
         many = _logits_list(pool, logits_list)
-        found = self._decoded(many, options, _hotwords(hotwords, hotword_weight), threads)
+        found = self._decoded(many, options, hot_words(hotwords, hotword_weight), threads)
         return [
             [(beam.text, _frames(beam), beam.logit_score, beam.score) for beam in decoded.beams] for decoded in found
         ]
@@ -237,6 +228,7 @@ class BeamSearchDecoderCTC:
         threads: int | None = 1,
         start: LmState = None,
     ) -> list[Decoded]:
+        threads = None if threads is None else whole("threads", threads)
         emissions = [self._emissions(logits, number, len(many)) for number, logits in enumerate(many)]
         found = self._search.decode(emissions, options, hotwords, threads or _num_cpus(), start=start)
         results = []
@@ -262,32 +254,6 @@ class BeamSearchDecoderCTC:
         return log_probabilities(array, self._compat)
 
 
-def log_probabilities(logits: npt.NDArray[Any], compat: bool = False) -> npt.NDArray[np.float64]:
-    """Logits, log-probabilities or probabilities (T, V), whichever they look like, as log-probabilities.
-
-    pyctcdecode asks only whether rows sum to one on average, to nine digits: so it misses float32 probabilities that
-    were cast to float64, and mistakes some logits. Here each must be at least zero and every row sum to about one.
-    """
-    if not len(logits):
-        return np.zeros(logits.shape, np.float64)
-    if compat:
-        are_probabilities = math.isclose(logits.sum(axis=1).mean(), 1)
-    else:
-        logits = logits.astype(np.promote_types(logits.dtype, np.float32))
-        sums = logits.sum(axis=1, dtype=np.float64)
-        are_probabilities = bool(logits.min() >= 0) and bool((np.abs(sums - 1) <= SUM_TOLERANCE).all())
-        logits = logits.astype(np.float64) if are_probabilities else logits
-    logps: npt.NDArray[np.float64]
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # NaN is reported by the search
-        if are_probabilities:
-            logps = np.log(np.clip(logits, LEAST_P, 1)).astype(np.float64)
-        else:
-            shifted = logits - logits.max(axis=1, keepdims=True)
-            logps = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-            logps = np.clip(logps.astype(np.float64), np.log(LEAST_P), 0)
-    return logps
-
-
 def _new_search(alphabet: Alphabet, models: Sequence[WordModel], compat: bool) -> Any:
     from pipeline.decode.beam import BeamSearch
 
@@ -307,21 +273,6 @@ def _word_model(location: str, unigrams: Collection[str] | None, weights: LmWeig
             stacklevel=3,
         )
     return WordModel(LanguageModel.open(location), unigrams, weights)
-
-
-def _options(
-    beam_width: int, beam_prune_logp: float, token_min_logp: float, prune_history: bool, num_best: int
-) -> SearchOptions:
-    """Without a limit of effort: pyctcdecode's results have no place to say that one was reached."""
-    return SearchOptions(
-        beam_width, beam_prune_logp, token_min_logp, prune_history, num_best, max_effort=sys.float_info.max
-    )
-
-
-def _hotwords(words: Iterable[str] | None, weight: float) -> Hotwords:
-    if isinstance(words, str):
-        raise UsageError(f"hotwords are a list of words, not one text: give [{words!r}]")
-    return Hotwords(tuple(word for word in words or () if word.strip()), weight)
 
 
 def _logits_list(pool: Any, logits_list: Iterable[Logits] | None) -> list[Logits]:

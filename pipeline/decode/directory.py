@@ -10,7 +10,9 @@ Reads them by path or fsspec URL. Knows nothing of decoding.
 
 import json
 import math
+import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from pipeline.decode.hypotheses import WordModel
 from pipeline.decode.options import MARKS, WEIGHTS, LmWeights
 from pipeline.decode.unigrams import words_of
 from pipeline.errors import UsageError
+from pipeline.models.locate import checkpoint_directory
 from pipeline.store import Folder
 
 ALPHABET = "alphabet.json"
@@ -36,6 +39,15 @@ class DecoderDirectory:
     model: str | None  # location of the language model; None: there is none
     unigrams: tuple[str, ...]  # may be empty: pyctcdecode then takes every word for unknown, we the model's own words
     weights: LmWeights
+
+
+def decoder_directory(name: str | os.PathLike[str], hub: Mapping[str, Any]) -> str:
+    """Where the decoder of a checkpoint is, for `read_directory`: a URL as it is, else a directory of this machine.
+
+    `hub`: the options of the hub, from which a decoder that is on it is brought here.
+    """
+    place = os.fspath(name)
+    return place if "://" in place else str(checkpoint_directory(place, (ALPHABET, f"{LANGUAGE_MODEL}/*"), hub))
 
 
 def read_directory(url: str, encoding: str = "utf-8") -> DecoderDirectory:

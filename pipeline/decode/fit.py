@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pipeline.decode import unigrams
 from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.hypotheses import WordModel
+from pipeline.decode.options import Hotwords
 from pipeline.decode.settings import DecodeSettings, LexiconSettings, LmSettings, lexicon_of, unigrams_of
 from pipeline.text.vocabulary import Vocabulary
 
@@ -22,7 +23,7 @@ def misfits(settings: DecodeSettings, vocabulary: Vocabulary) -> list[str]:
     told = []
     for model in settings.models:
         told += [*_other_labels(model, alphabet), *_other_words(model, alphabet, settings.as_pyctcdecode)]
-    return told + _other_hotwords(settings.hotwords.words, alphabet)
+    return told + _other_hotwords(_words(settings.hotwords), alphabet)
 
 
 def _misfits_of_phones(settings: DecodeSettings, lexicon: LexiconSettings, vocabulary: Vocabulary) -> list[str]:
@@ -31,13 +32,18 @@ def _misfits_of_phones(settings: DecodeSettings, lexicon: LexiconSettings, vocab
     told = list(found.warnings())
     for model in settings.models:
         told += unigrams.unknown(words, _opened(model, settings.as_pyctcdecode))
-    strange = [word for word in settings.hotwords.words if not words.keys() >= set(word.split())]
-    return told + _idle_hotwords(strange, settings.hotwords.words, "cannot be found in the lexicon")
+    hot = _words(settings.hotwords)
+    return told + _idle_hotwords([word for word in hot if word not in words], hot, "cannot be found in the lexicon")
+
+
+def _words(hotwords: Hotwords) -> list[str]:
+    """Of a phrase every word is hot by itself."""
+    return list(dict.fromkeys(word for phrase in hotwords.words for word in phrase.split()))
 
 
 def _other_hotwords(hotwords: Sequence[str], alphabet: Alphabet) -> list[str]:
     letters = set("".join(alphabet.labels))
-    strange = [word for word in hotwords if not set("".join(word.split())) <= letters]
+    strange = [word for word in hotwords if not set(word) <= letters]
     return _idle_hotwords(strange, hotwords, "cannot be spelt by the model's labels")
 
 

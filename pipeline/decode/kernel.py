@@ -22,6 +22,8 @@ from pipeline.decode.work import (
     FRAME,
     NARROWED,
     NONE,
+    ROW_BITS,
+    ROW_MASK,
     STAMP,
     TRIED,
     Given,
@@ -177,8 +179,8 @@ def _offer(
     """Add a candidate, or merge it with the one that says the same; the number of candidates there are then."""
     stamp, mask = work.counts[STAMP], len(work.slots) - 1
     slot = mix((np.int64(text) << 32) | part, (last << 1) | breaks) & mask
-    while work.slot_stamps[slot] == stamp:
-        there = work.candidates[work.slots[slot]]
+    while work.slots[slot] >> ROW_BITS == stamp:
+        there = work.candidates[work.slots[slot] & ROW_MASK]
         if there.text == text and there.part == part and there.last == last and there.breaks == breaks:
             there.logit = log_add(there.logit, logit)
             # pyctcdecode keeps the times of whichever path came last.
@@ -186,7 +188,7 @@ def _offer(
                 there.parent, there.how, there.path = parent, how, path
             return num
         slot = (slot + 1) & mask
-    work.slots[slot], work.slot_stamps[slot] = num, stamp
+    work.slots[slot] = (stamp << ROW_BITS) | num
     new = work.candidates[num]
     new.text, new.part, new.hot, new.last, new.breaks = text, part, hot, last, breaks
     new.parent, new.how, new.logit, new.path = parent, how, logit, path
@@ -218,8 +220,8 @@ def _is_new_history(work: Work, settings: Settings, candidate: Any, row: Row) ->
     """Whether no better candidate looks the same to the language models from here on."""
     stamp, mask = work.counts[STAMP], len(work.slots) - 1
     slot = mix(work.texts[candidate.text].history ^ candidate.part, (candidate.last << 1) | candidate.breaks) & mask
-    while work.slot_stamps[slot] == stamp:
-        other = work.candidates[work.slots[slot]]
+    while work.slots[slot] >> ROW_BITS == stamp:
+        other = work.candidates[work.slots[slot] & ROW_MASK]
         if (
             other.part == candidate.part
             and other.last == candidate.last
@@ -228,7 +230,7 @@ def _is_new_history(work: Work, settings: Settings, candidate: Any, row: Row) ->
         ):
             return False
         slot = (slot + 1) & mask
-    work.slots[slot], work.slot_stamps[slot] = row, stamp
+    work.slots[slot] = (stamp << ROW_BITS) | row
     return True
 
 

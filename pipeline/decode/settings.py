@@ -10,15 +10,16 @@ import importlib.util
 import os
 import socket
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline import store
 from pipeline.config import DecodeConfig
 from pipeline.decode.directory import LANGUAGE_MODEL, UNIGRAMS, read_directory
-from pipeline.decode.options import FOR_PHONES, WEIGHTS, Hotwords, LmWeights, SearchOptions
+from pipeline.decode.options import FOR_PHONES, PHONE_WEIGHTS, WEIGHTS, Hotwords, LmWeights, SearchOptions
 from pipeline.decode.unigrams import arpa_unigrams, words_of
 from pipeline.errors import UsageError
+from pipeline.text.lines import contents
 from pipeline.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -112,10 +113,11 @@ def settle(config: DecodeConfig, vocabulary: Vocabulary) -> DecodeSettings:
         return DecodeSettings()
     if decoder == "pyctcdecode" and len(config.lm) > 1:
         raise UsageError("decode.decoder = pyctcdecode takes one language model here; native takes several")
+    weights = PHONE_WEIGHTS if vocabulary.phonemes else LmWeights()
     return DecodeSettings(
         decoder=decoder,
         models=tuple(
-            _language_model(location, share, config)
+            _language_model(location, replace(weights, share=share), config)
             for location, share in zip(config.lm, config.lm_shares or [1.0] * len(config.lm), strict=True)
         ),
         lexicon=_lexicon(config),
@@ -125,19 +127,20 @@ def settle(config: DecodeConfig, vocabulary: Vocabulary) -> DecodeSettings:
     )
 
 
-def without_effect(config: DecodeConfig) -> list[str]:
+def without_effect(config: DecodeConfig, vocabulary: Vocabulary) -> list[str]:
     """Warnings of settings that somebody made and the chosen decoder does not look at."""
     made = [key.name for key in dataclasses.fields(config) if getattr(config, key.name) != key.default]
     if config.decoder == "greedy" or (config.decoder == "auto" and not config.lm and not config.lexicon):
         idle = [name for name in made if name not in ("decoder", "actors")]
-        why = "decoding is greedy" + ("" if config.decoder == "greedy" else ", as there is no language model (--lm)")
+        lack = "lexicon (--lexicon)" if vocabulary.phonemes else "language model (--lm)"
+        why = "decoding is greedy" + ("" if config.decoder == "greedy" else f", as there is no {lack}")
     elif not config.lm:
         idle, why = [name for name in made if name in OF_LANGUAGE_MODELS], "there is no language model (--lm)"
     else:
         idle, why = [], ""
     told = [f"{', '.join(f'decode.{name}' for name in idle)} without effect: {why}"] if idle else []
     if config.phone_map and not config.lexicon and "phone_map" not in idle:
-        told.append("decode.phone_map without effect: there is no lexicon (--lexicon)")
+        told.append("decode.phone_map without effect: the model writes letters, and takes no lexicon")
     return told
 
 
@@ -148,9 +151,7 @@ def unigrams_of(model: LmSettings, as_pyctcdecode: bool) -> Collection[str] | No
     """
     if model.unigrams is None:
         return arpa_unigrams(model.location) if as_pyctcdecode and model.location.endswith(".arpa") else None
-    data = _contents(model.unigrams, "decode.unigrams")
-    if _hash(data) != model.unigrams_content:
-        raise UsageError(f"{model.unigrams} on {socket.gethostname()} is not the file that the run was started with")
+    data = _the_same(model.unigrams, "decode.unigrams", model.unigrams_content)
     words = _words(data, "decode.unigrams", model.unigrams)
     return words if words or as_pyctcdecode else None
 
@@ -161,20 +162,26 @@ def lexicon_of(settings: LexiconSettings, vocabulary: Vocabulary) -> "Fitted":
     from pipeline.text.phone_map import parse_phone_map
     from pipeline.text.pronunciations import parse_lexicon
 
-    def read(location: str, what: str, content: str | None) -> bytes:
-        data = _contents(location, what)
-        if _hash(data) != content:
-            raise UsageError(f"{location} on {socket.gethostname()} is not the file that the run was started with")
-        return data
-
-    lexicon = parse_lexicon(read(settings.location, "decode.lexicon", settings.content), settings.location)
+    lexicon = parse_lexicon(_the_same(settings.location, "decode.lexicon", settings.content), settings.location)
     where, phone_map = settings.phone_map, None
     if where is not None:
-        phone_map = parse_phone_map(read(where, "decode.phone_map", settings.phone_map_content), where)
+        phone_map = parse_phone_map(_the_same(where, "decode.phone_map", settings.phone_map_content), where)
     try:
         return fitted(lexicon, vocabulary, phone_map)
     except UsageError as error:
         raise UsageError(f"decode.lexicon = {settings.location}: {error}") from error
+
+
+def check_same(location: str, found: str, expected: str | None) -> None:
+    """By the hashes of what lies there on this node and of what lay there when the run was started."""
+    if found != expected:
+        raise UsageError(f"{location} on {socket.gethostname()} is not the file that the run was started with")
+
+
+def _the_same(location: str, what: str, expected: str | None) -> bytes:
+    data = _contents(location, what)
+    check_same(location, _hash(data), expected)
+    return data
 
 
 def _check_kind(config: DecodeConfig, decoder: str, vocabulary: Vocabulary) -> None:
@@ -217,24 +224,25 @@ def _words(data: bytes, what: str, location: str) -> tuple[str, ...]:
         raise UsageError(f"{what} = {location}: not UTF-8 ({error.reason} at byte {error.start})") from error
 
 
-def _language_model(location: str, share: float, config: DecodeConfig) -> LmSettings:
+def _language_model(location: str, weights: LmWeights, config: DecodeConfig) -> LmSettings:
+    """`weights`: where neither the configuration nor a decoder directory names others."""
     from pipeline.lm.model import lm_hash
 
-    weights, unigrams, directory = LmWeights(), config.unigrams, None
+    unigrams, directory = config.unigrams, None
     where = store.absolute(os.path.expanduser(location))
     files, path = store.locate(where)
     if files.isdir(path):
         found, directory = read_directory(where), where
         if found.model is None:
             raise UsageError(f"decode.lm = {location}: a decoder directory without a language model")
-        where, weights = found.model, found.weights
+        where, weights = found.model, replace(found.weights, share=weights.share)
         unigrams = unigrams or f"{directory.rstrip('/')}/{LANGUAGE_MODEL}/{UNIGRAMS}"
     given = {name: getattr(config, name) for name in WEIGHTS if getattr(config, name) is not None}
     unigrams = store.absolute(os.path.expanduser(unigrams)) if unigrams else None
     return LmSettings(
         location=where,
         unigrams=unigrams,
-        weights=dataclasses.replace(weights, share=share, **given),
+        weights=replace(weights, **given),
         content=lm_hash(where),
         unigrams_content=_hash(_contents(unigrams, "decode.unigrams")) if unigrams else None,
         directory=directory,
@@ -247,11 +255,7 @@ def _hotwords(location: str | None) -> tuple[str, ...]:
 
 
 def _contents(location: str, what: str) -> bytes:
-    files, path = store.locate(os.path.expanduser(location))
-    try:
-        return bytes(files.cat_file(path))
-    except OSError as error:
-        raise UsageError(f"{what} = {location}: {error.strerror or 'cannot be read'}") from error
+    return contents(location, f"{what} =")
 
 
 def _hash(data: bytes) -> str:

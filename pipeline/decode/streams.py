@@ -3,20 +3,22 @@
 Knows nothing of how either searches.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.decode import work as rows
-from pipeline.decode.hypotheses import BeamChar, Decoded, WordModel
+from pipeline.decode.collect import collect
+from pipeline.decode.hypotheses import Beam, BeamChar, BeamWord, Decoded, WordModel
 from pipeline.decode.lexicon import ROOT
-from pipeline.decode.likely import SparseEmissions
-from pipeline.decode.options import LmWeights
-from pipeline.decode.work import NONE, Weights, Work
+from pipeline.decode.likely import SparseEmissions, likely_labels
+from pipeline.decode.options import LmWeights, SearchOptions
+from pipeline.decode.work import NONE, Weights, Work, grown, refill_tables
 from pipeline.errors import RecordingError, UsageError
 from pipeline.lm import lookup
 from pipeline.lm.tables import Tables
@@ -33,16 +35,58 @@ class LmState:
     length: int
 
 
-class Fed(Protocol):
-    """One search in progress."""
+COLLECT_FROM = 1 << 16  # rows of a search; an hour of clear speech has some 10,000 words and 60,000 labels
 
-    def restart(self) -> None: ...
-    def feed(self, emissions: Emissions) -> None: ...
-    def result(self) -> Decoded: ...
+
+class Stream(ABC):
+    """One search in progress: its hypotheses, unfinished words and last labels carry on from chunk to chunk.
+
+    Memory grows with what its hypotheses say, not with all that was tried.
+    """
+
+    def __init__(self, search: Any, options: SearchOptions, given: Any, work: Work) -> None:
+        self._search, self._options, self._given, self._work = search, options, given, work
+        self.restart()
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Forget everything heard so far."""
+
+    @abstractmethod
+    def _run(self, likely: SparseEmissions, first: int) -> int:
+        """Frames from `first` on; the frame it stopped at for want of room."""
+
+    @abstractmethod
+    def _best(self) -> list[Beam]:
+        """The hypotheses, their sentences ended, as many as were asked for."""
+
+    def feed(self, emissions: Emissions) -> None:
+        """The next frames."""
+        settings = self._given.settings
+        likely = likely_labels(emissions, self._search.alphabet, self._options.token_min_logp, settings.compat)
+        at = self._run(likely, 0)
+        while at < likely.num_frames:
+            self._grow(int(likely.offsets[at + 1] - likely.offsets[at]))
+            at = self._run(likely, at)
+
+    def result(self) -> Decoded:
+        """What has been said so far, as if it ended here; the search can go on."""
+        self._grow(1)
+        settings = self._given.settings
+        if self._work.counts[rows.FRAME] == 0 and not settings.compat:
+            return Decoded([Beam("", [], 0.0, 0.0, [], states_of(self._work, settings.num_models))], narrowed=False)
+        return Decoded(self._best(), bool(self._work.counts[rows.NARROWED]))
+
+    def _grow(self, num_labels: int) -> None:
+        """Room for another frame: what nobody says any more is forgotten first, if that may be much."""
+        if self._work.counts[[rows.TEXTS, rows.NODES, rows.WORDS, rows.CHARS]].max() >= COLLECT_FROM:
+            collect(self._work, self._given)
+            refill_tables(self._work)
+        self._work = grown(self._work, self._given.settings, num_labels)
 
 
 def decode_all(
-    new_stream: Callable[[], Fed], emissions: Sequence[Emissions], threads: int
+    new_stream: Callable[[], Stream], emissions: Sequence[Emissions], threads: int
 ) -> list[Decoded | RecordingError]:
     """The hypotheses of every recording, in order; a recording whose emissions are no numbers gets an error."""
     if threads < 1:
@@ -136,14 +180,29 @@ def lm_states(words: Any, backoffs: Any, lengths: Any) -> tuple[LmState, ...] | 
     return tuple(map(LmState, words, backoffs, lengths.tolist())) or None
 
 
-def times_of(words: Any) -> list[tuple[int, int, float]]:
+def beams_of(found: Any, texts: Sequence[Sequence[str]], spelled: Sequence[str], with_chars: bool) -> list[Beam]:
+    """What was found, as hypotheses; `texts` are their words and `spelled` the labels' texts."""
+    times, num_models = _times_of(found.words), len(found.states[0]) // max(len(texts), 1)
+    beams, word, label = [], 0, 0
+    for number, (spoken, (logit, score)) in enumerate(zip(texts, found.scores.tolist(), strict=True)):
+        next_word, next_label = word + int(found.num_words[number]), label + int(found.num_labels[number])
+        words = [BeamWord(text, *time) for text, time in zip(spoken, reversed(times[word:next_word]), strict=True)]
+        chars = _chars_of(found.labels[label:next_label][::-1], spelled) if with_chars else []
+        of_models = slice(number * num_models, (number + 1) * num_models)
+        states = lm_states(*(array[of_models] for array in found.states))
+        beams.append(Beam(" ".join(spoken), words, logit, score, chars, states))
+        word, label = next_word, next_label
+    return beams
+
+
+def _times_of(words: Any) -> list[tuple[int, int, float]]:
     """First frame, the frame after the last, and confidence, of word spans."""
     starts, ends = words["start"], words["end"]
     confidences = np.minimum(np.exp(words["logp"] / np.maximum(ends - starts, 1)), 1.0)
     return list(zip(starts.tolist(), ends.tolist(), confidences.tolist(), strict=True))
 
 
-def chars_of(spans: Any, spelled: Sequence[str]) -> list[BeamChar]:
+def _chars_of(spans: Any, spelled: Sequence[str]) -> list[BeamChar]:
     """Label spans with the labels' texts; those of no text are left out."""
     chars = zip(*(spans[name].tolist() for name in ("label", "start", "end")), strict=True)
     return [BeamChar(spelled[label], start, end) for label, start, end in chars if spelled[label]]

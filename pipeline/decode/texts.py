@@ -114,7 +114,7 @@ def extend(work: Work, given: Common, text: Row, word: Row, hot: Row) -> Row:
 def history_of(work: Work, given: Common, text: Row) -> Row:
     """A hash of as many of its last words as still matter, or of the language models' states after it."""
     history = np.int64(0)
-    if given.settings.by_state:
+    if given.settings.history == 0:
         for row in range(text * given.settings.num_models, (text + 1) * given.settings.num_models):
             history = mix(history, work.state_lengths[row])
             for place in range(work.state_lengths[row]):

@@ -67,23 +67,26 @@ NODE = np.dtype([("parent", "i4"), ("char", "i4"), ("length", "i4"), ("penalty",
 SPAN = np.dtype([("before", "i4"), ("label", "i4"), ("start", "i4"), ("end", "i4"), ("logp", "f8")], align=True)
 
 # Places in Work.counts. BREAKS is pyctcdecode's one flag for all hypotheses, that the next label starts a word; ALIKE
-# how many candidates of a frame may be the same to the language models as another.
-BEAMS, TEXTS, NODES, WORDS, CHARS, FRAME, TRIED, NARROWED, BREAKS, ALIKE, STAMP, EPOCH = range(12)
+# how many candidates of a frame may be the same to the language models as another; MORE how many rows a frame needs
+# that has run out of them.
+BEAMS, TEXTS, NODES, WORDS, CHARS, FRAME, TRIED, NARROWED, BREAKS, ALIKE, MORE, STAMP, EPOCH = range(13)
+
+# Of an entry of the table of candidates: its row, below the stamp.
+ROW_BITS = 32
+ROW_MASK = (1 << ROW_BITS) - 1
 
 
 class Settings(NamedTuple):
     beam_width: int
     beam_prune_logp: float
     prune_history: bool
-    history: int  # words that still matter to the language models
-    by_state: bool  # or, instead, what their states keep
+    history: int  # words that still matter to the language models; 0: what their states keep does
     compat: bool
     is_bpe: bool
     max_effort: float
     keep_chars: bool
     num_models: int
     longest: int  # label, in characters
-    most: int  # candidates that one hypothesis and one label make
     hot_weight: float
 
 
@@ -144,8 +147,7 @@ class Work(NamedTuple):
     beams: Any  # (2, width) BEAM: after even frames and after odd ones
     candidates: Any  # (C,) CANDIDATE
     order: npt.NDArray[np.int32]  # (2, C) for sorting
-    slots: npt.NDArray[np.int32]  # table of candidates, or of histories; an entry is valid while its stamp is STAMP
-    slot_stamps: npt.NDArray[np.int64]
+    slots: npt.NDArray[np.int64]  # table of candidates, or of histories; an entry is valid while its stamp is STAMP
     texts: Any  # (T,) TEXT
     text_slots: npt.NDArray[np.int32]  # table of texts by (parent, word); valid while the stamp is EPOCH
     text_stamps: npt.NDArray[np.int64]
@@ -168,8 +170,7 @@ def new_work(
         beams=np.zeros((2, beam_width), beam),
         candidates=np.zeros(rows, candidate),
         order=np.zeros((2, rows), np.int32),
-        slots=np.zeros(2 * rows, np.int32),
-        slot_stamps=np.zeros(2 * rows, np.int64),
+        slots=np.zeros(2 * rows, np.int64),
         texts=np.zeros(rows, TEXT),
         text_slots=np.zeros(2 * rows, np.int32),
         text_stamps=np.zeros(2 * rows, np.int64),
@@ -190,7 +191,7 @@ def rows_needed(work: Work, settings: Settings, num_beams: int, num_labels: int)
 
     Two texts are spare: `finish` scores a last word into one.
     """
-    num = num_beams * num_labels * settings.most
+    num = max(num_beams * num_labels, work.counts[MORE])
     spans = max(work.counts[WORDS], work.counts[CHARS]) + max(min(num, settings.beam_width), num_beams)
     texts = work.counts[TEXTS] + max(num, settings.beam_width) + 2
     return num, texts, work.counts[NODES] + num * settings.longest, spans
@@ -220,7 +221,7 @@ def grown(work: Work, settings: Settings, num_labels: int) -> Work:
         rows = _power(candidates)
         larger["candidates"] = np.zeros(rows, work.candidates.dtype)
         larger["order"] = np.zeros((2, rows), np.int32)
-        larger["slots"], larger["slot_stamps"] = np.zeros(2 * rows, np.int32), np.zeros(2 * rows, np.int64)
+        larger["slots"] = np.zeros(2 * rows, np.int64)
     if texts > len(work.texts):
         rows = _power(texts)
         larger["texts"] = _longer(work.texts, rows)

@@ -21,7 +21,7 @@ from pipeline.models.auto import Auto, AutoConfig, AutoModelForAudioClassificati
 from pipeline.models.ctc import ForCTC
 from pipeline.models.heads import ForSequenceClassification
 from pipeline.models.linear import DTYPES
-from pipeline.models.locate import HUB_OPTIONS, checkpoint_directory
+from pipeline.models.locate import HUB_OPTIONS
 from pipeline.models.options import device_of, precision_of
 from pipeline.models.pretrained import Pretrained
 from pipeline.tasks.audio_classification import AudioClassificationPipeline, Classification
@@ -182,7 +182,7 @@ class _Parts:
     def decoder(self, given: Any) -> Any:
         """Without one that is given, that of the processor, if it has one."""
         if _is_name(given):
-            return _decoder(os.fspath(given), self._hub)
+            return _decoder(given, self._hub)
         decoder = getattr(self._processor, "decoder", None) if given is None else given
         if decoder is not None and not hasattr(decoder, "decode_beams"):
             raise UsageError(f"a {type(decoder).__name__} is no decoder: it has no decode_beams")
@@ -202,9 +202,8 @@ def _is_name(given: Any) -> bool:
     return isinstance(given, str | os.PathLike)
 
 
-def _decoder(name: str, hub: Mapping[str, Any]) -> Any:
+def _decoder(name: str | os.PathLike[str], hub: Mapping[str, Any]) -> Any:
     from pipeline.decode.ctcdecoder import BeamSearchDecoderCTC
-    from pipeline.decode.directory import ALPHABET, LANGUAGE_MODEL
+    from pipeline.decode.directory import decoder_directory
 
-    place = name if "://" in name else str(checkpoint_directory(name, (ALPHABET, f"{LANGUAGE_MODEL}/*"), hub))
-    return BeamSearchDecoderCTC.load_from_dir(place)
+    return BeamSearchDecoderCTC.load_from_dir(decoder_directory(name, hub))

@@ -6,10 +6,15 @@ context. Knows nothing of what computes the chunks.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.records import SAMPLE_RATE
+from pipeline.text.batch import as_array
+
+MOST_S = 1e9  # beyond any recording; numbers of samples stay exact
 
 
 class Chunk(NamedTuple):
@@ -39,12 +44,15 @@ class Chunking:
     @classmethod
     def of(cls, chunk_s: float, stride_s: float | Sequence[float] | None, samples_per_frame: int) -> "Chunking":
         """Of seconds: without a stride a sixth of the chunk at either end."""
+        if not is_time(chunk_s):
+            raise UsageError(f"chunk_length_s is a number of seconds from 0 on, not {chunk_s!r}")
         stride_s = chunk_s / 6 if stride_s is None else stride_s
-        sides = (stride_s, stride_s) if isinstance(stride_s, int | float) else tuple(stride_s)
-        if len(sides) != 2 or min(sides) < 0:
+        given = as_array(stride_s)
+        if given.shape not in ((), (2,)) or not all(map(is_time, given.flat)):
             raise UsageError(f"stride_length_s is a number of seconds, or two of them, from 0 on, not {stride_s!r}")
+        sides = np.broadcast_to(given, 2).tolist()
         size, left, right = (
-            round(seconds * SAMPLE_RATE / samples_per_frame) * samples_per_frame for seconds in (chunk_s, *sides)
+            round(seconds * SAMPLE_RATE / samples_per_frame) * samples_per_frame for seconds in (float(chunk_s), *sides)
         )
         if size <= left + right:
             raise UsageError(
@@ -62,3 +70,8 @@ class Chunking:
                 yield Chunk(start, stop, left, 0 if is_last else self.right)
             if is_last:
                 return
+
+
+def is_time(given: Any) -> bool:
+    """In seconds; NumPy's numbers are such, too."""
+    return isinstance(given, int | float | np.integer | np.floating) and bool(0 <= given <= MOST_S)

@@ -18,6 +18,7 @@ from pipeline.errors import RecordingError, StageError, UsageError
 from pipeline.read.audio import MIN_RATE
 from pipeline.read.reader import Reader, guard_of
 from pipeline.records import SAMPLE_RATE, AudioArray, FloatArray, Recording, without_query
+from pipeline.text.batch import as_array, is_tensor
 from pipeline.unit import Unit
 
 READING = ReadConfig(storage_deadline_s=30.0)  # somebody is waiting, who can ask again himself
@@ -47,11 +48,13 @@ def hear(given: Any, name: str, max_channels: int = 2) -> Heard:
     if hasattr(given, "get_all_samples"):  # torchcodec's decoder, which is what `datasets` puts in a row
         samples = given.get_all_samples()
         return Heard(name, _at_16k(_mono(samples.data, name, max_channels), samples.sample_rate, name))
-    if isinstance(given, np.ndarray) or hasattr(given, "detach"):
+    if isinstance(given, np.ndarray) or is_tensor(given):
         return Heard(name, _mono(given, name, max_channels))
+    if hasattr(given, "read"):
+        return hear(_read(given, name), name, max_channels)
     numbers = "; samples are given as a numpy array" if isinstance(given, int | float | list) else ""
     raise UsageError(
-        f"{name}: a recording is a path, a URL, bytes, an array, a tensor, or a dictionary with 'array' and "
+        f"{name}: a recording is a path, a URL, bytes, a file, an array, a tensor, or a dictionary with 'array' and "
         f"'sampling_rate', not {type(given).__name__}{numbers}"
     )
 
@@ -60,7 +63,8 @@ def is_one(given: Any) -> bool:
     """A recording, not several."""
     kinds = (str, bytes, bytearray, memoryview, os.PathLike, Mapping, np.ndarray)
     several = hasattr(given, "__iter__") or (hasattr(given, "__getitem__") and hasattr(given, "__len__"))
-    return isinstance(given, kinds) or hasattr(given, "get_all_samples") or hasattr(given, "detach") or not several
+    marked = hasattr(given, "get_all_samples") or hasattr(given, "read")
+    return isinstance(given, kinds) or marked or is_tensor(given) or not several
 
 
 def _of_mapping(given: Mapping[str, Any], name: str, max_channels: int) -> Heard:
@@ -88,6 +92,14 @@ def _of_row(row: Mapping[str, Any], name: str, max_channels: int) -> Heard:
         f"{name}: a dictionary needs 'array' or 'raw' with 'sampling_rate', or 'audio'; "
         f"it has {', '.join(map(str, row)) or 'nothing'}"
     )
+
+
+def _read(file: Any, name: str) -> bytes:
+    """What is left of an open file, which stays open."""
+    data = file.read()
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise UsageError(f"{name}: a file of text, not of bytes; open it with mode='rb'")
+    return bytes(data)
 
 
 def _of_file(uri: str, name: str) -> AudioArray:
@@ -121,13 +133,7 @@ def refusal(name: str, error: RecordingError) -> UsageError:
 
 def _mono(samples: Any, name: str, max_channels: int) -> FloatArray:
     """(N,) or (channels, N) -> (N,)."""
-    if hasattr(samples, "detach"):
-        samples = samples.detach().cpu()
-        samples = (samples.float() if samples.is_floating_point() else samples).numpy()  # numpy has no bfloat16
-    try:
-        audio = _as_float(np.asarray(samples), name)
-    except ValueError as error:
-        raise UsageError(f"{name}: its samples are no array ({error})") from error
+    audio = _as_float(as_array(samples), name)
     if audio.ndim == 1:
         return audio
     if audio.ndim == 2 and len(audio) <= max_channels:
@@ -173,7 +179,10 @@ def _hertz(rate: Any, name: str) -> float:
 
 def _stride(stride: Any, num_samples: int, rate: Any, name: str) -> tuple[int, int]:
     """Given in samples as they came; here in those at 16 kHz."""
-    left, right = (round(side * (SAMPLE_RATE / _hertz(rate, name))) for side in stride)
-    if min(left, right) < 0 or left + right > num_samples:
-        raise UsageError(f"{name}: a stride of {tuple(stride)} is too large for {num_samples} samples at 16 kHz")
+    sides = as_array(stride)
+    if sides.shape != (2,) or sides.dtype.kind not in "iuf" or not (np.isfinite(sides) & (sides >= 0)).all():
+        raise UsageError(f"{name}: a stride is two numbers of samples from 0 on, not {stride!r}")
+    left, right = (round(float(side) * (SAMPLE_RATE / _hertz(rate, name))) for side in sides)
+    if left + right > num_samples:
+        raise UsageError(f"{name}: a stride of {stride!r} is too large for {num_samples} samples at 16 kHz")
     return left, right

@@ -4,10 +4,10 @@ Knows nothing of what the answers are, nor of what recordings are heard by.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Never, TypeVar
 
 from pipeline.encode import BATCH_S
 from pipeline.errors import UsageError
@@ -35,8 +35,21 @@ class Task(ABC, Generic[Options]):
         self._options = options
         self._batch_size = _checked_size(batch_size)
 
+    def __reduce__(self) -> Never:
+        raise UsageError(
+            "a pipeline is not pickled: give other processes the model's name, and have each call pipeline() once"
+        )
+
+    @property
+    def dtype(self) -> Any:
+        """Of the model's weights."""
+        return self.model.dtype
+
+    torch_dtype = dtype
+
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
-        """The answer to a recording, a list of answers to a list, and to any other iterable an iterator of answers.
+        """The answer to a recording, a list of answers to a list, and to any other iterable an iterator of answers,
+        which has the length of what is gone through, if that has one.
 
         `batch_size`: how many at most are computed together, which changes no answer. By default as many of a list as
         fill the device; of an iterable, which is asked for no more than is needed, one.
@@ -48,7 +61,8 @@ class Task(ABC, Generic[Options]):
             return next(self._answers([("the recording", inputs)], chosen, 1))
         if isinstance(inputs, list | tuple):
             return list(self._answers(_named(inputs), chosen, size))
-        return self._answers(_named(_iterable(inputs)), chosen, size or 1)
+        answers = self._answers(_named(_iterable(inputs)), chosen, size or 1)
+        return Answers(answers, inputs) if isinstance(inputs, Sized) else answers
 
     @abstractmethod
     def check(self, options: Options) -> None:
@@ -73,6 +87,19 @@ class Task(ABC, Generic[Options]):
         yield from self.answers(waiting, options)
 
 
+class Answers(Iterator[Any]):
+    """In order; their number is known before they are, as progress bars ask for it."""
+
+    def __init__(self, answers: Iterator[Any], inputs: Sized) -> None:
+        self._answers, self._inputs = answers, inputs
+
+    def __next__(self) -> Any:
+        return next(self._answers)
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+
 def updated(
     options: Options, given: Mapping[str, Any], refused: Mapping[str, str], others: Sequence[str] = ()
 ) -> Options:
@@ -82,11 +109,12 @@ def updated(
         if name in refused:
             raise UsageError(f"{name}: {refused[name]}")
         if name not in (*known, *HARMLESS):
-            raise UsageError(_unknown(name, [*known, *(others or ("batch_size",)), *HARMLESS]))
+            raise UsageError(unknown(name, [*known, *(others or ("batch_size",)), *HARMLESS]))
     return replace(options, **{name: given[name] for name in known if given.get(name) is not None})
 
 
-def _unknown(name: str, known: list[str]) -> str:
+def unknown(name: str, known: list[str]) -> str:
+    """A message."""
     near = get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     return f"there is no argument {name}; {hint}"

@@ -4,6 +4,7 @@ A recording is heard as the encode stage hears it, so its text does not depend o
 nothing of where recordings and models come from.
 """
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,13 +18,14 @@ from pipeline.errors import RecordingError, UsageError
 from pipeline.models.ctc import ForCTC
 from pipeline.models.windows import output_step
 from pipeline.records import SAMPLE_RATE, FloatArray, Recording
-from pipeline.tasks.chunks import Chunk, Chunking
+from pipeline.tasks.chunks import Chunk, Chunking, is_time
 from pipeline.tasks.inputs import Heard, refusal
-from pipeline.tasks.serve import Task
+from pipeline.tasks.serve import Task, unknown
 from pipeline.text.features import FeatureExtractor
 from pipeline.unit import Unit
 
 GENERATES = "a CTC model generates no text of its own; it takes return_timestamps, and a decoder takes decoder_kwargs"
+TOLD = ("text", "chunks")
 OF_WHISPER = "of these models none tells the language; Whisper does"
 
 
@@ -38,7 +40,11 @@ class Recognition:
 
 
 class AutomaticSpeechRecognitionPipeline(Task[Recognition]):
-    """`{"text": ...}` of each recording; with `return_timestamps`, its "chunks" with their seconds too."""
+    """`{"text": ...}` of each recording; with `return_timestamps`, its "chunks" with their seconds too.
+
+    What else was in a recording's dictionary comes back as a list with one entry per chunk, save what is named "text"
+    or "chunks" there: a data set's own text is not what was heard.
+    """
 
     task = "automatic-speech-recognition"
     max_channels = 2
@@ -79,7 +85,17 @@ class AutomaticSpeechRecognitionPipeline(Task[Recognition]):
             raise UsageError("a phoneme model knows no words: return_timestamps='char' tells the times of its phones")
         if options.decoder_kwargs and self.decoder is None:
             raise UsageError("decoder_kwargs are for a decoder, and there is none: give decoder=")
+        if options.decoder_kwargs:
+            known = _options_of(self.decoder.decode_beams)
+            for name in options.decoder_kwargs:
+                if name not in known:
+                    raise UsageError(f"decoder_kwargs: {unknown(name, known)}")
         self._chunking(options)
+
+    @property
+    def type(self) -> str:
+        """As transformers calls it."""
+        return "ctc" if self.decoder is None else "ctc_with_lm"
 
     def answers(self, heard: list[Heard], options: Recognition) -> Iterator[dict[str, Any]]:
         chunks = [self._chunks(one, options) for one in heard]
@@ -94,16 +110,18 @@ class AutomaticSpeechRecognitionPipeline(Task[Recognition]):
             answer: dict[str, Any] = {"text": text}
             if options.return_timestamps:
                 answer["chunks"] = [self._timed(offset, options.return_timestamps) for offset in told]
-            yield answer | {name: [value] * len(some) for name, value in one.rest.items()}
+            rest = {name: [value] * len(some) for name, value in one.rest.items() if name not in TOLD}
+            yield answer | rest
         for part in parts[whole] if whole < len(heard) else ():
             if part.error:
                 reason = RecordingError(part.error.removeprefix("encode: "), part.error_detail)
                 raise refusal(heard[whole].name, reason)
 
     def _chunking(self, options: Recognition) -> Chunking | None:
-        if not options.chunk_length_s:
+        chunk_s = options.chunk_length_s
+        if chunk_s is None or (is_time(chunk_s) and not chunk_s):
             return None
-        return Chunking.of(options.chunk_length_s, options.stride_length_s, self.samples_per_frame)
+        return Chunking.of(chunk_s, options.stride_length_s, self.samples_per_frame)
 
     def _chunks(self, heard: Heard, options: Recognition) -> list[Chunk]:
         if (chunking := self._chunking(options)) is not None:
@@ -125,8 +143,7 @@ class AutomaticSpeechRecognitionPipeline(Task[Recognition]):
         if not emissions:
             return
         if self.decoder is not None:
-            for one in emissions:
-                text, _, words, *_ = self.decoder.decode_beams(one, **options.decoder_kwargs)[0]
+            for text, words in self._searched(emissions, options.decoder_kwargs):
                 yield text, [{"word": word, "start_offset": start, "end_offset": end} for word, (start, end) in words]
             return
         best: list[npt.NDArray[np.int64]] = [one.argmax(axis=1) for one in emissions]  # (T,) each
@@ -138,6 +155,22 @@ class AutomaticSpeechRecognitionPipeline(Task[Recognition]):
         else:
             yield from ((text, []) for text in found)
 
+    def _searched(self, emissions: list[FloatArray], asked: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Texts, and their words with frames. All at once where the decoder can, which then uses every core."""
+        at_once = getattr(self.decoder, "decode_beams_batch", None)
+        if at_once is not None and asked.keys() <= set(_options_of(at_once)):
+            for (text, words, *_), *_ in at_once(None, emissions, **asked):
+                yield text, words
+        else:  # with a state of the language model to begin with, too
+            for one in emissions:
+                text, _, words, *_ = self.decoder.decode_beams(one, **asked)[0]
+                yield text, words
+
     def _timed(self, offset: Mapping[str, Any], kind: str) -> dict[str, Any]:
         start, end = (offset[f"{side}_offset"] * self.samples_per_frame / SAMPLE_RATE for side in ("start", "end"))
         return {"text": offset[kind], "timestamp": (start, end)}
+
+
+def _options_of(decode: Any) -> list[str]:
+    """All but what is decoded, and the pool of processes that nobody here has."""
+    return [name for name in inspect.signature(decode).parameters if name not in ("logits", "logits_list", "pool")]

@@ -47,8 +47,11 @@ class AddedToken:
 
 def cutter(tokens: Collection[str]) -> re.Pattern[str] | None:
     """Finds the first of these tokens in a text, and the longest that begins there."""
-    longest_first = sorted((token for token in tokens if token), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+    rest = dict[str, list[str]]()  # by first letter: only those of the letter at hand are tried
+    for token in sorted((token for token in tokens if token), key=len, reverse=True):
+        rest.setdefault(token[0], []).append(re.escape(token[1:]))
+    parts = [f"{re.escape(first)}(?:{'|'.join(others)})" for first, others in rest.items()]
+    return re.compile("|".join(parts)) if parts else None
 
 
 def pieces(text: str, cut: re.Pattern[str] | None, tokens: Mapping[str, AddedToken]) -> list[str]:

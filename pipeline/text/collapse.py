@@ -4,8 +4,9 @@ Repeats are joined before anything is dropped: the other order loses the double 
 what each id stands for is told.
 """
 
+import operator
 from array import array
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.text.batch import ArgumentError
+from pipeline.text.batch import ArgumentError, as_array, is_tensor
 
 IGNORED = -100  # what labels are padded with, so that a loss passes over them
 UTF32 = ("utf-32-le", "surrogatepass")  # a vocabulary may have half a surrogate pair as a label
@@ -52,6 +53,7 @@ class Spelling:
         """Of ids of frames, in their shape."""
         num_ids = len(self.symbols) - 2
         if ids.size and (ids.min() < 0 or ids.max() >= num_ids):
+            ids = ids.astype(np.int64)  # narrower ones may have no room for what stands for padding
             strange = ((ids < 0) | (ids >= num_ids)) & (ids != IGNORED)
             if strange.any() and not self.unknown:
                 raise ArgumentError(
@@ -168,7 +170,7 @@ def flat(sequences: Any, lengths: Any = None) -> tuple[Ints, Ints]:
     else:
         ids, sizes = _joined(sequences)
     if lengths is not None:
-        ids, sizes = _shortened(ids, sizes, as_lists(lengths))
+        ids, sizes = _shortened(ids, sizes, as_counts(lengths))
     return ids, np.concatenate(([0], np.cumsum(sizes)))
 
 
@@ -181,18 +183,17 @@ def as_lists(values: Any) -> Any:
 
 def _array(values: Any) -> npt.NDArray[Any] | None:
     """Of an array or a tensor, wherever that is."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
+    values = as_array(values) if is_tensor(values) else values
     if not isinstance(values, np.ndarray) or values.dtype == object:
         return None
     if values.dtype.kind not in "iub":
         raise ArgumentError(f"ids are whole numbers, not {values.dtype}: of logits, take the argmax")
-    return values
+    return values.astype(np.uint8) if values.dtype.kind == "b" else values  # which would choose, as an index
 
 
-def _joined(sequences: Iterable[Any]) -> tuple[Ints, Ints]:
+def _joined(sequences: Any) -> tuple[Ints, Ints]:
     """The ids of sequences in one row, and how many each has."""
-    rows = [_row(row) for row in sequences]
+    rows = [_row(row) for row in _listed(sequences, "sequences of ids")]
     sizes = np.array([len(row) for row in rows], np.int64)
     if all(isinstance(row, list) for row in rows):
         try:  # twice as fast as any other way, for the ids that most vocabularies have
@@ -205,11 +206,35 @@ def _joined(sequences: Iterable[Any]) -> tuple[Ints, Ints]:
 def _row(values: Any) -> "list[int] | Ints":
     """One sequence."""
     whole = _array(values)
-    if whole is not None and whole.ndim < 2:
+    if whole is not None and whole.ndim > 1:
+        raise ArgumentError(
+            f"a sequence of ids has one dimension, and this one the shape {whole.shape}: batch_decode takes the ids of "
+            "several recordings, decode those of one"
+        )
+    if whole is not None:
         return whole.reshape(-1)
     if isinstance(values, int | np.integer):
         return [int(values)]
-    return list(values) if isinstance(values, tuple) else values
+    return _listed(values, "ids of a sequence")
+
+
+def _listed(values: Any, name: str) -> list[Any]:
+    if isinstance(values, list):
+        return values
+    try:
+        return list(values)
+    except TypeError as error:
+        raise ArgumentError(f"the {name} are a list, an array or a tensor, not {values!r:.100}") from error
+
+
+def as_counts(lengths: Any) -> list[int]:
+    """Of one sequence the length may stand alone."""
+    values = as_lists(lengths)
+    values = [values] if isinstance(values, int) else as_lists(_listed(values, "lengths"))
+    try:
+        return [operator.index(value) for value in values]
+    except TypeError as error:
+        raise ArgumentError(f"lengths are whole numbers, not {values!r:.100}") from error
 
 
 def _checked(row: Any) -> Ints:

@@ -4,11 +4,13 @@ Knows no model: where labels come from, and how long a frame is, is the caller's
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.outputs import ModelOutput
 from pipeline.text.added_tokens import AddedToken
+from pipeline.text.collapse import Collapsed
 from pipeline.text.tokenizer import Tokenizer
 
 Offsets = list[dict[str, Any]]  # of one text: {"char" or "word", "start_offset", "end_offset"}, in frames
@@ -33,6 +35,9 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
     - An id on its own is a sequence of one: there, the letters of a label of several are decoded as labels.
     - A word delimiter that is not "|" is kept by `from_pretrained`, which there goes back to "|".
     - `set_target_lang` leaves nothing of the language before; there, its longer labels stay, with its ids.
+    - Of labels of several letters that overlap in a text, the first one counts, and of those that begin there the
+      longest. There, a label is lost if it is within what began like a longer one: of aac, abbab, ba and others,
+      "abba" is a, b, b, a instead of a, b, ba.
     - Offsets are Python's numbers.
     """
 
@@ -81,13 +86,6 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
 
     # ---- labels to texts
 
-    def decode(self, token_ids: Any, *options: Any, **named: Any) -> Any:
-        """The text of one sequence: a list, an array, a tensor or an id on its own; the options of `batch_decode`."""
-        decoded = self.batch_decode([token_ids], *options, **named)
-        if isinstance(decoded, list):
-            return decoded[0]
-        return Wav2Vec2CTCTokenizerOutput(**{name: every[0] for name, every in decoded.items()})
-
     def batch_decode(
         self,
         sequences: Any,
@@ -109,10 +107,7 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
         unwritten = frozenset(specials) - {self.word_delimiter_token}
         space = self.replace_word_delimiter_char
         done = self._collapsed(sequences, lengths, group_tokens, unwritten, (self.word_delimiter_token, space))
-        texts = done.texts(spaces_between_special_tokens)
-        if self.do_lower_case:
-            texts = [text.lower() for text in texts]
-        texts = self._cleaned_up(texts, clean_up_tokenization_spaces)
+        texts = self._cleaned_up(self._texts(done, spaces_between_special_tokens), clean_up_tokenization_spaces)
         if not (output_char_offsets or output_word_offsets):
             return texts
         return Wav2Vec2CTCTokenizerOutput(
@@ -120,3 +115,26 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
             done.char_offsets() if output_char_offsets else None,
             done.word_offsets(space) if output_word_offsets else None,
         )
+
+    def convert_tokens_to_string(
+        self,
+        tokens: Sequence[str],
+        group_tokens: bool = True,
+        spaces_between_special_tokens: bool = False,
+        output_char_offsets: bool = False,
+        output_word_offsets: bool = False,
+    ) -> dict[str, Any]:
+        """Of one sequence of frames, by their tokens: `text`, `char_offsets` and `word_offsets`."""
+        if not len(tokens):
+            return {"text": "", "char_offsets": [], "word_offsets": []}
+        space = self.replace_word_delimiter_char
+        done = self._collapsed_tokens(tokens, group_tokens, written=(self.word_delimiter_token, space))
+        return {
+            "text": self._texts(done, spaces_between_special_tokens)[0],
+            "char_offsets": done.char_offsets()[0] if output_char_offsets else None,
+            "word_offsets": done.word_offsets(space)[0] if output_word_offsets else None,
+        }
+
+    def _texts(self, done: Collapsed, spaced: bool) -> list[str]:
+        texts = done.texts(spaced)
+        return [text.lower() for text in texts] if self.do_lower_case else texts

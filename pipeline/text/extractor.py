@@ -6,9 +6,7 @@ Knows nothing of what is made of the audio.
 import copy
 import json
 import os
-import warnings
 from collections.abc import Mapping
-from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,14 +15,14 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.jsonfile import read_object
-from pipeline.models.locate import HUB_OPTIONS, SETTINGS, checkpoint_directory
+from pipeline.models.locate import SETTINGS, checkpoint_directory
+from pipeline.text.advice import meant, warn_user
 from pipeline.text.batch import ArgumentError, Batch, as_array, is_tensor
 from pipeline.text.features import extractor_settings
+from pipeline.text.from_hub import check_no_push, hub_and_rest
 from pipeline.text.padding import Padding, padded
 
 FILE = "preprocessor_config.json"
-# What transformers takes beside the hub's options and we have no use for; `trust_remote_code` would run code.
-UNUSED = ("force_download", "proxies", "resume_download", "subfolder", "use_auth_token", "trust_remote_code")
 
 
 class SequenceFeatureExtractor:
@@ -52,10 +50,7 @@ class SequenceFeatureExtractor:
         the extractor.
         """
         returned = options.pop("return_unused_kwargs", False)
-        hub = {key: options.pop(key) for key in HUB_OPTIONS if key in options}
-        for key in UNUSED:
-            if options.pop(key, None):
-                raise UsageError(f"{cls.__name__}.from_pretrained does not support {key}")
+        hub, options = hub_and_rest(options)
         path = Path(name).expanduser()
         if path.is_file():
             settings = read_object(path)
@@ -68,9 +63,7 @@ class SequenceFeatureExtractor:
         if returned:
             return made, unused
         for key in unused:
-            close = get_close_matches(key, vars(made), n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            warnings.warn(f"{cls.__name__}.from_pretrained: {key} is no setting of it{hint}", stacklevel=2)
+            warn_user(f"{cls.__name__}.from_pretrained: {key} is no setting of it{meant(key, vars(made))}")
         return made
 
     @classmethod
@@ -89,8 +82,7 @@ class SequenceFeatureExtractor:
 
     def save_pretrained(self, directory: str | os.PathLike[str], push_to_hub: bool = False) -> list[str]:
         """`preprocessor_config.json`, as transformers and `from_pretrained` read it. Returns its path."""
-        if push_to_hub:
-            raise UsageError("push_to_hub is not supported: upload the directory with the hub's own client")
+        check_no_push(push_to_hub)
         folder = Path(directory)
         if folder.is_file():
             raise UsageError(f"{folder} is a file; a directory is needed")
@@ -155,12 +147,10 @@ class SequenceFeatureExtractor:
         return Padding.asked(padding, max_length, truncation, multiple_of, side=side, value=value)
 
     def _check_call(self, sampling_rate: int | None, unknown: Mapping[str, Any]) -> None:
-        """Called by `__call__` itself, at whose caller warnings point."""
         if sampling_rate is None:
-            warnings.warn(
+            warn_user(
                 f"give {type(self).__name__} the sampling_rate of the audio: without it, audio of another rate than "
-                f"{self.sampling_rate} Hz is transcribed wrongly and nothing says so",
-                stacklevel=3,
+                f"{self.sampling_rate} Hz is transcribed wrongly and nothing says so"
             )
         elif sampling_rate != self.sampling_rate:
             raise ArgumentError(
@@ -168,7 +158,7 @@ class SequenceFeatureExtractor:
                 "resample the audio"
             )
         if unknown:
-            warnings.warn(f"{type(self).__name__} has no use for {', '.join(unknown)}", stacklevel=3)
+            warn_user(f"{type(self).__name__} has no use for {', '.join(unknown)}")
 
 
 def recordings(speech: Any, most_dims: int = 1) -> list[Any]:

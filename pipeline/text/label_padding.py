@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.text.batch import ArgumentError
+from pipeline.text.padding import DO_NOT_PAD, LONGEST, MAX_LENGTH, choice, side_of, strategy_of
 
-LONGEST, TO_MAX_LENGTH, NONE = "longest", "max_length", "do_not_pad"
 TRUNCATIONS = ("longest_first", "only_first", "only_second", "do_not_truncate")
 UNLIMITED = int(1e30)  # what files have for the length of a model that takes any
 WITHOUT_LIMIT = int(1e20)
@@ -19,7 +19,7 @@ WITHOUT_LIMIT = int(1e20)
 class Fit:
     """How long labels are to be, in the words of the calls."""
 
-    padding: str = NONE
+    padding: str = DO_NOT_PAD
     truncate: bool = False
     max_length: int | None = None
     multiple: int | None = None  # a padded length is one of this number
@@ -30,16 +30,21 @@ class Fit:
         """A maximum alone truncates; without one, that of the model counts, if it has one."""
         if truncation is None:
             truncation = max_length is not None and padding is False
-        padding = _choice("padding", padding, {True: LONGEST, False: NONE}, (LONGEST, TO_MAX_LENGTH, NONE))
-        truncation = _choice("truncation", truncation, {True: TRUNCATIONS[0], False: TRUNCATIONS[-1]}, TRUNCATIONS)
+        padding = strategy_of(padding)
+        truncation = choice("truncation", truncation, {True: TRUNCATIONS[0], False: TRUNCATIONS[-1]}, TRUNCATIONS)
         truncate = truncation in TRUNCATIONS[:2]
-        if max_length is None and (truncate or padding == TO_MAX_LENGTH):
+        if max_length is None and (truncate or padding == MAX_LENGTH):
             if model_max_length > WITHOUT_LIMIT:
-                padding, truncate = NONE if padding == TO_MAX_LENGTH else padding, False
+                padding, truncate = DO_NOT_PAD if padding == MAX_LENGTH else padding, False
             else:
                 max_length = model_max_length
         fit = cls(padding, truncate, max_length, **rest)
-        if truncation != TRUNCATIONS[-1] and padding != NONE and fit.multiple and (max_length or 0) % fit.multiple:
+        if (
+            truncation != TRUNCATIONS[-1]
+            and padding != DO_NOT_PAD
+            and fit.multiple
+            and (max_length or 0) % fit.multiple
+        ):
             raise ArgumentError(f"max_length {max_length} is not a multiple of pad_to_multiple_of {fit.multiple}")
         return fit
 
@@ -54,12 +59,12 @@ class Fit:
     def over(self, every: list[list[int]]) -> "Fit":
         """The same, with a length, for these."""
         length = max(map(len, every), default=0) if self.padding == LONGEST else self.max_length
-        if self.padding == NONE or length is None:
-            return replace(self, padding=NONE)
+        if self.padding == DO_NOT_PAD or length is None:
+            return replace(self, padding=DO_NOT_PAD)
         return replace(self, max_length=length + (-length % self.multiple if self.multiple else 0))
 
     def padded(self, values: list[int], padding: int) -> list[int]:
-        missing = (self.max_length or 0) - len(values) if self.padding != NONE else 0
+        missing = (self.max_length or 0) - len(values) if self.padding != DO_NOT_PAD else 0
         extra = [padding] * missing
         return extra + values if self.side == "left" else values + extra
 
@@ -71,16 +76,3 @@ def padded(rows: Mapping[str, list[list[int]]], fit: Fit, values: Mapping[str, i
         name: [fit.padded(row, values[name]) for row in every] if name in values else list(every)
         for name, every in rows.items()
     }
-
-
-def side_of(name: str, side: Any) -> str:
-    if side not in ("right", "left"):
-        raise ArgumentError(f"{name} is 'right' or 'left', not {side!r}")
-    return str(side)
-
-
-def _choice(name: str, asked: Any, meant: Mapping[bool, str], known: tuple[str, ...]) -> str:
-    asked = meant[asked] if isinstance(asked, bool) else str(getattr(asked, "value", asked))
-    if asked not in known:
-        raise ArgumentError(f"{name} is True, False, or one of {', '.join(known)}, not {asked!r}")
-    return str(asked)

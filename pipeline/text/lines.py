@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from pipeline import store
 from pipeline.errors import UsageError
-from pipeline.storage_errors import storage_reason
+from pipeline.storage_errors import as_usage, storage_reason, without_secrets
 
 GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = "\ufeff"
@@ -22,11 +22,14 @@ _SPACE = re.compile(f"[{SPACES}]+")
 
 def contents(location: str, what: str) -> bytes:
     """`what` the file is, for the message where it cannot be read."""
-    files, path = store.locate(os.path.expanduser(location))
-    try:
-        return bytes(files.cat_file(path))
-    except OSError as error:
-        raise UsageError(f"{what} {location}: {storage_reason(error).reason}") from error
+    named = f"{what} {without_secrets(location)}"
+    with as_usage(named):  # of a store's faults those that are no OSError
+        files, path = store.locate(os.path.expanduser(location))
+        try:
+            return bytes(files.cat_file(path))
+        except OSError as error:
+            fault = storage_reason(error)
+            raise UsageError(": ".join(filter(None, (named, fault.reason, fault.detail)))) from error
 
 
 def numbered(data: bytes, name: str) -> Iterator[tuple[int, str]]:

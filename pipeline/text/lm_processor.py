@@ -10,18 +10,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
 
+from pipeline.decode.arguments import whole
 from pipeline.decode.ctcdecoder import BeamSearchDecoderCTC
-from pipeline.decode.directory import ALPHABET, LANGUAGE_MODEL
+from pipeline.decode.directory import decoder_directory
 from pipeline.decode.options import WEIGHTS
 from pipeline.errors import UsageError
-from pipeline.models.locate import checkpoint_directory
 from pipeline.outputs import ModelOutput
 from pipeline.text.alphabet_fit import check_fit, missing_tokens
-from pipeline.text.batch import ArgumentError
-from pipeline.text.processors import Processor, hub_options, located, parts
+from pipeline.text.batch import ArgumentError, as_array
+from pipeline.text.collapse import as_counts
+from pipeline.text.from_hub import check_no_push, hub_and_rest
+from pipeline.text.processors import Processor, located, parts
 
 Logits = Any  # (T, V): an array, a tensor, or what numpy makes an array of
 WordOffsets = list[dict[str, int | str]]  # "word", "start_offset" and "end_offset", in frames, the latter exclusive
@@ -67,15 +68,16 @@ class Wav2Vec2ProcessorWithLM(Processor):
         """
         weights = {option: options.pop(option) for option in WEIGHTS if option in options}
         directory, rest = located(name, options)
-        place = os.fspath(name)
-        if "://" not in place:
-            place = str(checkpoint_directory(place, (ALPHABET, f"{LANGUAGE_MODEL}/*"), hub_options(options)))
+        place = decoder_directory(name, hub_and_rest(options)[0])
         decoder = BeamSearchDecoderCTC.load_from_dir(place, unigram_encoding, compat=compat)
         decoder.reset_params(lm_score_boundary=weights.pop("score_boundary", None), **weights)
         return cls(*parts(directory, rest), decoder)
 
-    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
+    def save_pretrained(
+        self, directory: str | os.PathLike[str], push_to_hub: bool = False, legacy_format: bool | None = None
+    ) -> None:
         """With the language model, a copy of whose file is made; there must be none in the directory yet."""
+        check_no_push(push_to_hub)
         self.decoder.save_to_dir(os.fspath(directory))
         super().save_pretrained(directory)
 
@@ -107,9 +109,9 @@ class Wav2Vec2ProcessorWithLM(Processor):
         labels below -5 skipped, hotwords of weight 10. `alpha`, `beta`, `unk_score_offset` and `lm_score_boundary` stay
         for later calls.
         """
-        self.decoder.reset_params(alpha, beta, unk_score_offset, lm_score_boundary)
         given = _given(beam_width, beam_prune_logp, token_min_logp, hotwords, hotword_weight, n_best)
-        array = _array(logits)
+        self.decoder.reset_params(alpha, beta, unk_score_offset, lm_score_boundary)
+        array = as_array(logits)
         if array.ndim == 3:
             raise ArgumentError(
                 f"the logits are of {len(array)} recordings: batch_decode takes these, decode takes one"
@@ -142,10 +144,11 @@ class Wav2Vec2ProcessorWithLM(Processor):
         number; by default there is one per CPU that this process may use. `lengths` are the recordings' numbers of
         frames: `model._get_feat_extract_output_lengths(attention_mask.sum(-1))`. The frames beyond are padding.
         """
-        self.decoder.reset_params(alpha, beta, unk_score_offset, lm_score_boundary)
         given = _given(beam_width, beam_prune_logp, token_min_logp, hotwords, hotword_weight, n_best)
+        self.decoder.reset_params(alpha, beta, unk_score_offset, lm_score_boundary)
+        threads = None if num_processes is None else whole("num_processes", num_processes)
         many = [_unpadded(array) for array in _cut(_arrays(logits), lengths)]
-        found = self.decoder.decode_beams_batch(None, many, **given, threads=num_processes)
+        found = self.decoder.decode_beams_batch(None, many, **given, threads=threads)
         each = [_fields(beams, n_best, output_word_offsets) for beams in found]
         texts, logit_scores, lm_scores, offsets = ([fields[at] for fields in each] for at in range(4))
         return Wav2Vec2DecoderWithLMOutput(texts, logit_scores, lm_scores, offsets if output_word_offsets else None)
@@ -197,7 +200,7 @@ def _given(
     n_best: int,
 ) -> dict[str, Any]:
     """For the decoder, which has defaults for what is not."""
-    if n_best < 1:
+    if whole("n_best", n_best) < 1:
         raise ArgumentError(f"n_best must be at least 1, not {n_best}")
     options = {
         "beam_width": beam_width,
@@ -210,17 +213,10 @@ def _given(
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _array(logits: Logits) -> npt.NDArray[Any]:
-    if not hasattr(logits, "detach"):
-        return np.asarray(logits)
-    tensor = logits.detach().cpu()
-    return np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)  # numpy knows no bfloat16
-
-
 def _arrays(logits: Logits | Sequence[Logits]) -> list[npt.NDArray[Any]]:
     if not hasattr(logits, "ndim"):
-        return [_array(one) for one in logits]
-    array = _array(logits)
+        return [as_array(one) for one in _listed(logits)]
+    array = as_array(logits)
     if array.ndim != 3:
         raise ArgumentError(
             f"the logits have the shape {array.shape}: batch_decode takes recordings, frames and labels, or a list "
@@ -229,11 +225,18 @@ def _arrays(logits: Logits | Sequence[Logits]) -> list[npt.NDArray[Any]]:
     return list(array)
 
 
+def _listed(logits: Any) -> list[Any]:
+    try:
+        return list(logits)
+    except TypeError as error:
+        raise ArgumentError(f"logits are an array, a tensor, or a list of these, not {logits!r:.100}") from error
+
+
 def _cut(arrays: list[npt.NDArray[Any]], lengths: Iterable[int] | None) -> list[npt.NDArray[Any]]:
     """Each to as many frames as it has."""
     if lengths is None:
         return arrays
-    counts = [int(length) for length in lengths]
+    counts = as_counts(lengths)
     if len(counts) != len(arrays):
         raise ArgumentError(f"there are {len(counts)} lengths, and logits of {len(arrays)} recordings")
     for number, (array, count) in enumerate(zip(arrays, counts, strict=True), 1):

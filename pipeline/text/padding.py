@@ -4,7 +4,7 @@ Knows nothing of what the rows are: samples, or frames of features.
 """
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -28,10 +28,6 @@ class Padding:
     value: float | None = 0.0  # what it is
 
     def __post_init__(self) -> None:
-        if self.strategy not in (LONGEST, MAX_LENGTH, DO_NOT_PAD):
-            raise ArgumentError(
-                f"padding is True, False, 'longest', 'max_length' or 'do_not_pad', not {self.strategy!r}"
-            )
         if self.max_length is None and (self.truncate or self.strategy == MAX_LENGTH):
             asked = "truncation=True" if self.truncate else "padding='max_length'"
             raise ArgumentError(f"{asked} needs a max_length")
@@ -39,8 +35,7 @@ class Padding:
             raise ArgumentError(f"max_length is {self.max_length}; it cannot be negative")
         if self.multiple_of is not None and self.multiple_of < 1:
             raise ArgumentError(f"pad_to_multiple_of is {self.multiple_of}; it must be positive")
-        if self.side not in SIDES:
-            raise ArgumentError(f"padding_side is 'right' or 'left', not {self.side!r}")
+        side_of("padding_side", self.side)
         if self.value is None and self.strategy != DO_NOT_PAD:
             raise ArgumentError(
                 "padding_value is None: set it to what recordings are to be filled up with, such as 0.0"
@@ -48,10 +43,8 @@ class Padding:
 
     @classmethod
     def asked(cls, padding: Any, max_length: Any, truncation: Any, multiple_of: Any, **rest: Any) -> Self:
-        """From a call's arguments; an enum of transformers is as good as its value."""
-        plain = {True: LONGEST, False: DO_NOT_PAD}
-        strategy = plain[padding] if isinstance(padding, bool) else str(getattr(padding, "value", padding))
-        return cls(strategy, _whole(max_length), bool(truncation), _whole(multiple_of), **rest)
+        """From a call's arguments."""
+        return cls(strategy_of(padding), _whole(max_length), bool(truncation), _whole(multiple_of), **rest)
 
     @property
     def pads(self) -> bool:
@@ -86,6 +79,24 @@ def padded(arrays: Sequence[np.ndarray[Any, Any]], padding: Padding, value: floa
     for row, array, num_rows in zip(made, arrays, kept, strict=True):
         row[padding.place(num_rows, len(row))] = array[:num_rows]
     return made
+
+
+def strategy_of(padding: Any) -> str:
+    return choice("padding", padding, {True: LONGEST, False: DO_NOT_PAD}, (LONGEST, MAX_LENGTH, DO_NOT_PAD))
+
+
+def side_of(name: str, side: Any) -> str:
+    if side not in SIDES:
+        raise ArgumentError(f"{name} is 'right' or 'left', not {side!r}")
+    return str(side)
+
+
+def choice(name: str, asked: Any, meant: Mapping[bool, str], known: tuple[str, ...]) -> str:
+    """One of the `known` words, for which True and False may stand; an enum of transformers is as good as its value."""
+    asked = meant[asked] if isinstance(asked, bool) else str(getattr(asked, "value", asked))
+    if asked not in known:
+        raise ArgumentError(f"{name} is True, False, or one of {', '.join(known)}, not {asked!r}")
+    return str(asked)
 
 
 def _whole(number: Any) -> int | None:

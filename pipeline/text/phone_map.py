@@ -20,7 +20,7 @@ def read_phone_map(location: str) -> PhoneMap:
 
 
 def parse_phone_map(data: bytes, name: str) -> PhoneMap:
-    """Of a file's contents; `name` is what messages call it."""
+    """Of a file's contents; `name` is what messages call it. It may be empty, as where a lexicon fits without one."""
     found: dict[str, tuple[str, ...]] = {}
     line_of: dict[str, int] = {}
     for number, line in numbered(data, name):
@@ -30,10 +30,6 @@ def parse_phone_map(data: bytes, name: str) -> PhoneMap:
         if found.setdefault(phone, tuple(to)) != tuple(to):
             raise UsageError(f"{name} line {number}: {phone} is mapped otherwise in line {line_of[phone]}; keep one")
         line_of.setdefault(phone, number)
-    if not found:
-        raise UsageError(
-            f"{name}: no phone in it; a line is a phone of the lexicon and those of the model, as in AH0 ə"
-        )
     return found
 
 

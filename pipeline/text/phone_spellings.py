@@ -121,7 +121,14 @@ def _without_marks(phone: str) -> list[str]:
 
 Rule = Callable[[str], list[str]]
 # The safest first: of as many changes each, the one by an earlier rule is found first.
-_RULES: tuple[Rule, ...] = (*(_without_ties, _look_alikes, _other_alphabet, _without_stress, _other_length, _near),)
+_RULES: tuple[Rule, ...] = (
+    _without_ties,
+    _look_alikes,
+    _other_alphabet,
+    _without_stress,
+    _other_length,
+    _near,
+)
 
 
 def rewritten(phone: str, rules: Sequence[Rule]) -> Iterator[str]:

@@ -5,6 +5,7 @@ Knows no model, and nothing of how a text becomes phones; decoding never asks fo
 
 import copy
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,29 +112,6 @@ class Wav2Vec2PhonemeCTCTokenizer(Tokenizer):
 
     # ---- labels to texts
 
-    def decode(
-        self,
-        token_ids: Any,
-        skip_special_tokens: bool = False,
-        clean_up_tokenization_spaces: bool | None = None,
-        output_char_offsets: bool = False,
-        group_tokens: bool = True,
-        filter_word_delimiter_token: bool = True,
-        spaces_between_special_tokens: bool = False,  # there are always spaces
-    ) -> Any:
-        """The phones of one sequence of ids: a list, an array, a tensor or an id on its own; as `batch_decode` does."""
-        every = self.batch_decode(
-            [token_ids],
-            skip_special_tokens,
-            clean_up_tokenization_spaces,
-            output_char_offsets,
-            group_tokens,
-            filter_word_delimiter_token,
-        )
-        if not output_char_offsets:
-            return every[0]
-        return Wav2Vec2PhonemeCTCTokenizerOutput(every.text[0], every.char_offsets[0])
-
     def batch_decode(
         self,
         sequences: Any,
@@ -142,7 +120,7 @@ class Wav2Vec2PhonemeCTCTokenizer(Tokenizer):
         output_char_offsets: bool = False,
         group_tokens: bool = True,
         filter_word_delimiter_token: bool = True,
-        spaces_between_special_tokens: bool = False,
+        spaces_between_special_tokens: bool = False,  # there are always spaces
         lengths: Any = None,
     ) -> Any:
         """The phones of many sequences: a list of them, an array or a tensor; with the frames of each, if asked for.
@@ -150,14 +128,25 @@ class Wav2Vec2PhonemeCTCTokenizer(Tokenizer):
         `lengths`: how many ids of each sequence count, where those after them are padding. `group_tokens=False`:
         repeats are phones of their own.
         """
-        unwritten: frozenset[str | None] = frozenset(self.all_special_tokens if skip_special_tokens else ())
-        if filter_word_delimiter_token and self.word_delimiter_token is not None:
-            unwritten |= {self.word_delimiter_token}
+        specials = self.all_special_tokens if skip_special_tokens else ()
+        unwritten = frozenset(specials) | self._delimiters(filter_word_delimiter_token)
         phones = self._collapsed(sequences, lengths, group_tokens, unwritten)
-        texts = phones.texts(spaced=True)
-        tidy = (
-            self.clean_up_tokenization_spaces if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
-        )
-        if tidy:
-            texts = [self.clean_up_tokenization(text) for text in texts]
+        texts = self._cleaned_up(phones.texts(spaced=True), clean_up_tokenization_spaces)
         return Wav2Vec2PhonemeCTCTokenizerOutput(texts, phones.char_offsets()) if output_char_offsets else texts
+
+    def convert_tokens_to_string(
+        self,
+        tokens: Sequence[str],
+        group_tokens: bool = True,
+        spaces_between_special_tokens: bool = False,
+        filter_word_delimiter_token: bool = True,
+        output_char_offsets: bool = False,
+    ) -> dict[str, Any]:
+        """Of one sequence of frames, by their tokens: `text` and `char_offsets`."""
+        phones = self._collapsed_tokens(tokens, group_tokens, self._delimiters(filter_word_delimiter_token))
+        offsets = phones.char_offsets()[0] if output_char_offsets else None
+        return {"text": phones.texts(spaced=True)[0], "char_offsets": offsets}
+
+    def _delimiters(self, filtered: bool) -> frozenset[str | None]:
+        """What is in no text."""
+        return frozenset({self.word_delimiter_token} if filtered and self.word_delimiter_token is not None else ())

@@ -3,20 +3,24 @@
 Knows neither of the two: it finds them in a checkpoint and tells each what is meant for it.
 """
 
-import difflib
+import functools
 import inspect
 import json
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from pipeline.errors import UsageError
 from pipeline.jsonfile import read_object
-from pipeline.models.locate import HUB_OPTIONS, SETTINGS, Hub, checkpoint_directory
+from pipeline.models.locate import SETTINGS, checkpoint_directory
+from pipeline.text.advice import meant, warn_user
 from pipeline.text.batch import ArgumentError
 from pipeline.text.features import extractor_settings
+from pipeline.text.from_hub import check_no_push, hub_and_rest
+from pipeline.text.saved_tokens import SavedTokens
 
 PREPROCESSOR, PROCESSOR, TOKENIZER = "preprocessor_config.json", "processor_config.json", "tokenizer_config.json"
 STATING = (PROCESSOR, PREPROCESSOR, TOKENIZER, "config.json")  # files that may name a class of processor, by rank
@@ -88,8 +92,11 @@ class Processor:
         directory, rest = located(name, options)
         return cls(*parts(directory, rest))
 
-    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
-        """In the files of transformers 4, which all its versions read."""
+    def save_pretrained(
+        self, directory: str | os.PathLike[str], push_to_hub: bool = False, legacy_format: bool | None = None
+    ) -> None:
+        """In the files of transformers 4, which all its versions read; there is no other format."""
+        check_no_push(push_to_hub)
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         # Without a feature extractor in it, as version 5 writes it: one from an earlier save would have precedence.
@@ -101,13 +108,27 @@ class Processor:
             content = json.dumps(read_object(folder / name) | stated, indent=2, sort_keys=True, ensure_ascii=False)
             (folder / name).write_text(content + "\n", encoding="utf-8")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Its class and its feature extractor's settings, as transformers has it; a tokenizer's are too many."""
+        return {"feature_extractor": self.feature_extractor.to_dict(), "processor_class": type(self).__name__}
+
+    def to_json_string(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True, default=np.ndarray.tolist) + "\n"
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}:\n- feature_extractor: {self.feature_extractor!r}\n- tokenizer: {self.tokenizer!r}"
+        )
+
     def _sorted_out(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the feature extractor is told, and what the tokenizer."""
         told = dict[str, dict[str, Any]]()
-        known = dict(zip(MODALITIES, (_options_of(self.feature_extractor), _options_of(self.tokenizer)), strict=True))
+        classes: list[Any] = [type(self.feature_extractor), type(self.tokenizer)]
+        known = dict(zip(MODALITIES, map(_options_of, classes), strict=True))
         shared = options.get("common_kwargs") or {}
         # Old tokenizer files hold `return_attention_mask`, which both are to follow.
-        settings = getattr(self.tokenizer, "init_kwargs", {})
+        own = isinstance(self.tokenizer, SavedTokens)
+        settings = self.tokenizer.settings if own else getattr(self.tokenizer, "init_kwargs", {})
         for modality, names in known.items():
             alone = options.get(modality) or {}
             if twice := [name for name in alone if name in options]:
@@ -118,8 +139,7 @@ class Processor:
         every = set().union(*known.values(), MODALITIES, ("common_kwargs",))
         for name in options:
             if name not in every:
-                near = "".join(f"; is {one} meant?" for one in difflib.get_close_matches(name, every, n=1))
-                warnings.warn(f"{type(self).__name__} has no option {name}, and ignores it{near}", stacklevel=3)
+                warn_user(f"{type(self).__name__} has no option {name}, and ignores it{meant(name, every)}")
         return told["audio_kwargs"], told["text_kwargs"]
 
 
@@ -162,12 +182,8 @@ def located(name: str | os.PathLike[str], options: Mapping[str, Any]) -> tuple[P
 
     A model's config, by which transformers may choose a class, is not needed.
     """
-    rest = {option: value for option, value in options.items() if option not in (*HUB_OPTIONS, "config")}
-    return checkpoint_directory(os.fspath(name), SETTINGS, hub_options(options)), rest
-
-
-def hub_options(options: Mapping[str, Any]) -> Hub:
-    return {option: options[option] for option in HUB_OPTIONS if option in options}
+    hub, rest = hub_and_rest(options)
+    return checkpoint_directory(os.fspath(name), SETTINGS, hub), rest
 
 
 def parts(directory: Path, options: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -176,8 +192,10 @@ def parts(directory: Path, options: Mapping[str, Any]) -> tuple[Any, Any]:
         directory, return_unused_kwargs=True, **options
     )
     tokenizer = tokenizer_class(directory)
-    both = {*inspect.signature(tokenizer).parameters, *_optional(directory / TOKENIZER)}
-    own = {name: value for name, value in options.items() if name in unused or name in both}
+    own = tokenizer.settings_among(options, directory)
+    for name in unused.keys() - own.keys():
+        hint = meant(name, {*vars(extractor), *inspect.signature(tokenizer).parameters})
+        warn_user(f"{name} is a setting of neither {type(extractor).__name__} nor {tokenizer.__name__}{hint}")
     return extractor, tokenizer.from_pretrained(directory, **own)
 
 
@@ -241,10 +259,11 @@ def _is_ctc(directory: Path) -> bool:
     return any(str(name).endswith("ForCTC") for name in architectures)
 
 
-def _options_of(part: Any) -> set[str]:
-    """What its call can be told by name, beside what it is called with."""
-    _, *others = inspect.signature(part).parameters.values()
-    return {other.name for other in others if other.kind in (other.POSITIONAL_OR_KEYWORD, other.KEYWORD_ONLY)}
+@functools.cache
+def _options_of(part: Any) -> frozenset[str]:
+    """What calls of these can be told by name, beside what they are called with."""
+    _, _, *others = inspect.signature(part.__call__).parameters.values()
+    return frozenset(other.name for other in others if other.kind in (other.POSITIONAL_OR_KEYWORD, other.KEYWORD_ONLY))
 
 
 def _optional(path: Path) -> dict[str, Any]:

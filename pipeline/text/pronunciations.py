@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pipeline.errors import UsageError
-from pipeline.text.lines import BYTE_ORDER_MARK, SPACES, contents, numbered, pieces
+from pipeline.text.lines import BYTE_ORDER_MARK, SPACES, numbered, pieces
 
 COMMENTS = ("#", ";;;")
 _COMMENT = re.compile(r"(?<=[ \t])#.*")
@@ -25,13 +25,8 @@ class Entry(NamedTuple):
     phones: tuple[str, ...]
 
 
-def read_lexicon(location: str) -> list[Entry]:
-    """The entries of a file by path or URL, plain or gzip, each once, in the file's order."""
-    return parse_lexicon(contents(location, "lexicon"), location)
-
-
 def parse_lexicon(data: bytes, name: str) -> list[Entry]:
-    """Of a file's contents; `name` is what messages call it."""
+    """The entries in a file's contents, plain or gzip, each once, in its order; `name` is what messages call it."""
     lines = ((number, uncommented(line)) for number, line in numbered(data, name))
     entries = dict.fromkeys(_entry(line, f"{name} line {number}") for number, line in lines if line)
     if not entries:

@@ -1,98 +1,35 @@
-"""What the tokenizers of CTC models share: texts to labels, padding, and the files of a tokenizer.
+"""What the tokenizers of CTC models share: texts to labels, and padding.
 
 Knows neither how a text is spelt out nor how labels become one: that is where its two subclasses differ.
 """
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from pipeline.models.locate import HUB_OPTIONS, SETTINGS, checkpoint_directory
-from pipeline.text import tokenizer_files
 from pipeline.text.added_tokens import pieces
-from pipeline.text.batch import ArgumentError, Batch
+from pipeline.text.batch import ArgumentError, Batch, is_tensor
 from pipeline.text.collapse import Collapsed, Spelling, as_lists, collapsed
-from pipeline.text.label_padding import NONE, Fit, padded
-from pipeline.text.tokens import Tokens
+from pipeline.text.label_padding import Fit, padded
+from pipeline.text.padding import DO_NOT_PAD
+from pipeline.text.saved_tokens import SavedTokens
 
-AnyPath = str | os.PathLike[str]
 CLEANED = (
     *((f" {mark}", mark) for mark in ".?!,"),
     (" ' ", "'"),
     *((f" {end}", end) for end in ("n't", "'m", "'s", "'ve", "'re")),
 )
 PADDING = {"attention_mask": 0, "token_type_ids": 0, "special_tokens_mask": 1}
-# What `from_pretrained` takes for the sake of code that gives it, and has no use for.
-NO_MATTER = ("force_download", "use_fast", "trust_remote_code", "resume_download", "proxies")
 
 
-class Tokenizer(Tokens):
+class Tokenizer(SavedTokens):
     """With the methods and attributes that code written for transformers asks of a tokenizer; no text pairs.
 
     A subclass says how a text without added tokens is spelt out (`_tokenize`), what a text goes through before that
     (`prepare_for_tokenization`), what a token added as a plain string is like (`_added_token`), which of its
-    constructor's arguments are saved (`_arguments`), and what labels become (`decode` and `batch_decode`).
+    constructor's arguments are saved (`_arguments`), and what labels become (`batch_decode`).
     """
-
-    # ---- from files, and back
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: AnyPath, **overrides: Any) -> Self:
-        """That of a directory, a URL or a name on the Hugging Face hub, with other arguments where some are given."""
-        name = os.fspath(pretrained_model_name_or_path)
-        hub = {option: overrides.pop(option) for option in HUB_OPTIONS if option in overrides}
-        overrides = {option: value for option, value in overrides.items() if option not in NO_MATTER}
-        directory = checkpoint_directory(name, SETTINGS, hub)
-        vocab_file = overrides.pop("vocab_file", None) or directory / tokenizer_files.VOCABULARY
-        settings = tokenizer_files.settings(directory, overrides)
-        return cls(vocab_file, **{**settings, "name_or_path": name})
-
-    def save_pretrained(self, save_directory: AnyPath, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """The files that transformers and `from_pretrained` read; their paths."""
-        folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        content = {**self.init_kwargs, "tokenizer_class": type(self).__name__}
-        files = [tokenizer_files.write(folder, tokenizer_files.CONFIG, content, filename_prefix)]
-        files += self.save_vocabulary(folder, filename_prefix)
-        beyond = {token: number for token, number in self.added_tokens_encoder.items() if number >= self.vocab_size}
-        if beyond:
-            files.append(tokenizer_files.write(folder, tokenizer_files.ADDED, beyond, filename_prefix))
-        return tuple(files)
-
-    def save_vocabulary(self, save_directory: AnyPath, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """`vocab.json` alone, of all languages; its path."""
-        if not Path(save_directory).is_dir():
-            raise ArgumentError(f"{os.fspath(save_directory)} is not a directory")
-        return (tokenizer_files.write(save_directory, tokenizer_files.VOCABULARY, self.vocab, filename_prefix),)
-
-    @property
-    def init_kwargs(self) -> dict[str, Any]:
-        """What is saved: the arguments that would make this tokenizer of its vocabulary."""
-        about = {
-            "model_max_length": self.model_max_length,
-            "padding_side": self.padding_side,
-            "truncation_side": self.truncation_side,
-            "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
-            "split_special_tokens": self.split_special_tokens,
-            "extra_special_tokens": self._extra,
-            "processor_class": self.processor_class,
-        }
-        added = {str(number): token.to_dict() for number, token in self.added_tokens_decoder.items()}
-        told = {name: value for name, value in about.items() if value}
-        return {**self._rest, **told, **self._named, **self._arguments(), "added_tokens_decoder": added}
-
-    def _arguments(self) -> dict[str, Any]:
-        """Of the constructor, those that the tokenizers do not share."""
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(name_or_path={self.name_or_path!r}, vocab_size={self.vocab_size}, "
-            f"special_tokens={self.special_tokens_map}, added_tokens={self.added_tokens_encoder})"
-        )
 
     # ---- texts to labels
 
@@ -239,7 +176,7 @@ class Tokenizer(Tokens):
         return self._as_tensors(done, return_tensors)
 
     def _padded(self, entries: Mapping[str, list[Any]], fit: Fit) -> dict[str, Any]:
-        if fit.padding != NONE and self.pad_token_id is None:
+        if fit.padding != DO_NOT_PAD and self.pad_token_id is None:
             raise ArgumentError("padding needs a padding token: set pad_token")
         return padded(entries, fit, {**PADDING, "input_ids": self.pad_token_id or 0})
 
@@ -256,6 +193,17 @@ class Tokenizer(Tokens):
 
     # ---- labels to texts
 
+    def decode(self, token_ids: Any, *options: Any, **named: Any) -> Any:
+        """The text of one sequence: a list, an array, a tensor or an id on its own; the options of `batch_decode`."""
+        decoded = self.batch_decode([token_ids], *options, **named)
+        if isinstance(decoded, list):
+            return decoded[0]
+        return type(decoded)(**{name: every[0] for name, every in decoded.items()})
+
+    def batch_decode(self, sequences: Any, *options: Any, **named: Any) -> Any:
+        """The texts of many sequences."""
+        raise NotImplementedError
+
     def _collapsed(
         self,
         sequences: Any,
@@ -269,9 +217,30 @@ class Tokenizer(Tokens):
         if key not in self._spellings:
             size = max((*self.decoder, *self._added), default=-1) + 1
             tokens = [self._token_of(number) for number in range(size)]
-            replaced = {} if written[0] is None else {written[0]: written[1]}
-            self._spellings[key] = Spelling.of(tokens, self.unk_token, {*unwritten, self.pad_token}, replaced)
+            self._spellings[key] = self._spelling(tokens, self.unk_token, unwritten, written)
         return collapsed(sequences, self._spellings[key], group, lengths)
+
+    def _collapsed_tokens(
+        self,
+        tokens: Sequence[str],
+        group: bool,
+        unwritten: frozenset[str | None] = frozenset(),
+        written: tuple[str | None, str] = (None, ""),
+    ) -> Collapsed:
+        """Of one sequence, whose tokens need not be of the vocabulary."""
+        numbers = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+        spelling = self._spelling(list(numbers), None, unwritten, written)
+        return collapsed([[numbers[token] for token in tokens]], spelling, group)
+
+    def _spelling(
+        self,
+        tokens: Sequence[str | None],
+        unknown: str | None,
+        unwritten: frozenset[str | None],
+        written: tuple[str | None, str],
+    ) -> Spelling:
+        replaced = {} if written[0] is None else {written[0]: written[1]}
+        return Spelling.of(tokens, unknown, {*unwritten, self.pad_token}, replaced)
 
     def _cleaned_up(self, texts: list[str], asked: bool | None) -> list[str]:
         if self.clean_up_tokenization_spaces if asked is None else asked:
@@ -297,4 +266,4 @@ def _is_batch(text: Any, split: bool) -> bool:
 def _kind(values: Any) -> str | None:
     """The kind of tensors that these are, or that they are a list of."""
     first = values[0] if isinstance(values, list | tuple) and values else values
-    return "pt" if hasattr(first, "detach") else "np" if hasattr(first, "dtype") else None
+    return "pt" if is_tensor(first) else "np" if hasattr(first, "dtype") else None

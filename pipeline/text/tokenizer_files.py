@@ -17,6 +17,8 @@ from pipeline.text.batch import ArgumentError
 
 VOCABULARY, CONFIG = "vocab.json", "tokenizer_config.json"
 ADDED, SPECIAL = "added_tokens.json", "special_tokens_map.json"  # both as version 4 and earlier had them
+# Decoding has a table with a place for every id up to the highest: far more than the labels of any model.
+HIGHEST_ID = 1_000_000
 EXTRA = ("extra_special_tokens", "additional_special_tokens")  # as it is called now, and as it was
 # What a file says of how it was written, or of where; no setting of a tokenizer.
 ABOUT_FILES = ("tokenizer_class", "special_tokens_map_file", "tokenizer_file", "init_inputs", "vocab_file", "is_local")
@@ -24,7 +26,7 @@ ABOUT_FILES = ("tokenizer_class", "special_tokens_map_file", "tokenizer_file", "
 
 def settings(directory: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that the tokenizer of this directory is made with, `changes` first."""
-    found = _optional(directory / CONFIG)
+    found = stated(directory)
     found = {name: value for name, value in found.items() if name not in ABOUT_FILES} | dict(changes)
     if "added_tokens_decoder" in found:  # since 4.34 one file has all of it
         return found
@@ -35,6 +37,10 @@ def settings(directory: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     check_ids(added, str(directory / ADDED))
     found["added_tokens_decoder"] = {number: AddedToken(token, normalized=False) for token, number in added.items()}
     return found
+
+
+def stated(directory: Path) -> dict[str, Any]:
+    return _optional(directory / CONFIG)
 
 
 def vocabulary(path: Path) -> dict[str, Any]:
@@ -72,6 +78,8 @@ def check_ids(ids: Mapping[str, Any], source: str) -> None:
     for label, number in ids.items():
         if type(number) is not int or number < 0:
             raise UsageError(f"{source}: the id of {label!r} is {number!r}, not a number from 0 up")
+        if number > HIGHEST_ID:
+            raise UsageError(f"{source}: the id of {label!r} is {number}, above {HIGHEST_ID}: number labels from 0 up")
         if number in by_id:
             raise UsageError(f"{source}: {by_id[number]!r} and {label!r} share the id {number}")
         by_id[number] = label
@@ -86,6 +94,10 @@ def added_tokens(told: Mapping[Any, Any], source: Path) -> dict[int, AddedToken]
         if not str(number).isdecimal():
             raise UsageError(
                 f"{source}: the id of the added token {str(token)!r} is {number!r}, not a number from 0 up"
+            )
+        if len(str(number)) > len(str(HIGHEST_ID)) or int(number) > HIGHEST_ID:
+            raise UsageError(
+                f"{source}: the id of the added token {str(token)!r} is above {HIGHEST_ID}: {number!s:.20}"
             )
         if int(number) in found:
             raise UsageError(f"{source}: {found[int(number)].content!r} and {str(token)!r} share the id {number}")

@@ -5,8 +5,10 @@ Knows nothing of texts, nor of how they are padded or decoded.
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from itertools import count
 from pathlib import Path
+from re import Pattern
 from typing import Any, ClassVar
 
 from pipeline.errors import UsageError
@@ -14,42 +16,25 @@ from pipeline.text import tokenizer_files
 from pipeline.text.added_tokens import AddedToken, cutter
 from pipeline.text.batch import ArgumentError
 from pipeline.text.collapse import Spelling, as_lists
-from pipeline.text.label_padding import UNLIMITED, side_of
+from pipeline.text.label_padding import UNLIMITED
+from pipeline.text.padding import side_of
+from pipeline.text.special_tokens import DELIMITER, SPECIAL, Special, SpecialId, is_token
 
-SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-DELIMITER = "word_delimiter_token"
-
-
-class _Special:
-    """A special token as an attribute: its text, or None where there is none."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, tokenizer: "Tokens | None", kind: type) -> str | None:
-        if tokenizer is None:
-            raise AttributeError(self._name)
-        return tokenizer._named.get(self._name)
-
-    def __set__(self, tokenizer: "Tokens", token: Any) -> None:
-        tokenizer._named[self._name] = None if token is None else str(AddedToken.of(token))
-        tokenizer._changed()
-
-
-class _SpecialId:
-    """The id of a special token as an attribute."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, tokenizer: "Tokens | None", kind: type) -> int | None:
-        if tokenizer is None:
-            raise AttributeError(f"{self._name}_id")
-        token = tokenizer._named.get(self._name)
-        return None if token is None else tokenizer._id_of(token)
-
-    def __set__(self, tokenizer: "Tokens", number: int | None) -> None:
-        setattr(tokenizer, self._name, None if number is None else tokenizer.convert_ids_to_tokens(number))
+# What a tokenizer's file may say, of any kind of tokenizer.
+SETTING_NAMES = (
+    *tokenizer_files.EXTRA,
+    "model_specific_special_tokens",
+    "model_max_length",
+    "max_len",
+    "padding_side",
+    "truncation_side",
+    "model_input_names",
+    "clean_up_tokenization_spaces",
+    "split_special_tokens",
+    "processor_class",
+    "name_or_path",
+    "added_tokens_decoder",
+)
 
 
 class Tokens:
@@ -62,14 +47,14 @@ class Tokens:
     is_fast: ClassVar[bool] = False
     delimiter_is_special: ClassVar[bool] = False  # whether the word delimiter counts as a special token
 
-    bos_token, bos_token_id = _Special("bos_token"), _SpecialId("bos_token")
-    eos_token, eos_token_id = _Special("eos_token"), _SpecialId("eos_token")
-    unk_token, unk_token_id = _Special("unk_token"), _SpecialId("unk_token")
-    sep_token, sep_token_id = _Special("sep_token"), _SpecialId("sep_token")
-    pad_token, pad_token_id = _Special("pad_token"), _SpecialId("pad_token")
-    cls_token, cls_token_id = _Special("cls_token"), _SpecialId("cls_token")
-    mask_token, mask_token_id = _Special("mask_token"), _SpecialId("mask_token")
-    word_delimiter_token, word_delimiter_token_id = _Special(DELIMITER), _SpecialId(DELIMITER)
+    bos_token, bos_token_id = Special("bos_token"), SpecialId("bos_token")
+    eos_token, eos_token_id = Special("eos_token"), SpecialId("eos_token")
+    unk_token, unk_token_id = Special("unk_token"), SpecialId("unk_token")
+    sep_token, sep_token_id = Special("sep_token"), SpecialId("sep_token")
+    pad_token, pad_token_id = Special("pad_token"), SpecialId("pad_token")
+    cls_token, cls_token_id = Special("cls_token"), SpecialId("cls_token")
+    mask_token, mask_token_id = Special("mask_token"), SpecialId("mask_token")
+    word_delimiter_token, word_delimiter_token_id = Special(DELIMITER), SpecialId(DELIMITER)
 
     def __init__(
         self,
@@ -83,7 +68,7 @@ class Tokens:
         self.vocab = tokenizer_files.vocabulary(self._path)
         self.target_lang = target_lang
         rest = dict(settings)
-        named = {**special, **{name: token for name, token in rest.items() if _is_token(name, token)}}
+        named = {**special, **{name: token for name, token in rest.items() if is_token(name, token)}}
         extra = rest.pop("additional_special_tokens", None)
         extra = rest.pop("extra_special_tokens", None) or extra or ()
         named |= rest.pop("model_specific_special_tokens", None) or {}
@@ -124,9 +109,17 @@ class Tokens:
 
     def _changed(self) -> None:
         """Tokens came, or mean something else: what was made of them is made anew when it is next needed."""
-        self._by_text = {token.content: token for token in self._added.values()}
-        self._cutter = cutter(self._by_text)
+        for made in ("_by_text", "_cutter"):
+            vars(self).pop(made, None)
         self._spellings: dict[Any, Spelling] = {}
+
+    @cached_property
+    def _by_text(self) -> dict[str, AddedToken]:
+        return {token.content: token for token in self._added.values()}
+
+    @cached_property
+    def _cutter(self) -> Pattern[str] | None:
+        return cutter(self._by_text)
 
     # ---- tokens and ids
 
@@ -199,6 +192,24 @@ class Tokens:
 
     additional_special_tokens_ids = extra_special_tokens_ids
 
+    def get_special_tokens_mask(
+        self, token_ids_0: Any, token_ids_1: Any = None, already_has_special_tokens: bool = False
+    ) -> list[int]:
+        """1 for each id that is a special token's; CTC adds none, so it is 0 throughout unless they are there."""
+        ids = as_lists(self.build_inputs_with_special_tokens(token_ids_0, token_ids_1))
+        special = set(self.all_special_ids) if already_has_special_tokens else set()
+        return [int(number in special) for number in ids]
+
+    def build_inputs_with_special_tokens(self, token_ids_0: Any, token_ids_1: Any = None) -> Any:
+        """The ids as they are: CTC has no tokens around a text."""
+        if token_ids_1 is not None:
+            raise ArgumentError("a CTC tokenizer takes no pairs of texts")
+        return token_ids_0
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """None."""
+        return 0
+
     # ---- added tokens
 
     @property
@@ -264,7 +275,3 @@ class Tokens:
             self._added[number], self._added_ids[token.content] = token, number
         self._changed()
         return len(taken) - size
-
-
-def _is_token(name: str, token: Any) -> bool:
-    return name.endswith("_token") and (isinstance(token, str | AddedToken | Mapping) or hasattr(token, "content"))

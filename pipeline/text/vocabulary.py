@@ -10,6 +10,8 @@ from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.jsonfile import read_object
+from pipeline.text import tokenizer_files
+from pipeline.text.added_tokens import AddedToken
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,21 @@ class Vocabulary:
     def from_pretrained(cls, directory: Path, language: str = "") -> "Vocabulary":
         """`language` counts where each has a vocabulary; empty, it is the one that the tokenizer was saved with."""
         ids = read_object(directory / "vocab.json")
-        settings = _optional(directory / "tokenizer_config.json")
+        settings = tokenizer_files.settings(directory, {})
+        foreign: set[str] = set()  # what other languages have, which may have been added for one of them
         if ids and all(isinstance(value, dict) for value in ids.values()):
+            foreign = set().union(*ids.values())
             ids = _of_language(ids, language or str(settings.get("target_lang") or ""), directory)
-        kind = str(settings.get("tokenizer_class", "Wav2Vec2CTCTokenizer"))
+        config = directory / tokenizer_files.CONFIG
+        kind = str(read_object(config).get("tokenizer_class", _LETTERS[0])) if config.exists() else _LETTERS[0]
         if kind not in (*_LETTERS, _PHONEMES):
             raise UsageError(f"{directory}: tokenizer {kind} is not one of {', '.join((*_LETTERS, _PHONEMES))}")
         phonemes = kind == _PHONEMES
-        ids = {**ids, **_optional(directory / "added_tokens.json")}
+        added = tokenizer_files.added_tokens(settings["added_tokens_decoder"] or {}, directory)
+        new = {token.content: number for number, token in added.items() if number not in ids.values()}
+        ids = {**{token: number for token, number in new.items() if token not in foreign}, **ids}
         labels = _labels(ids, directory)
-        named = {**_optional(directory / "special_tokens_map.json"), **settings}
+        named = {**settings, **(settings.get("model_specific_special_tokens") or {})}  # as transformers 5 has some
         blank = _token(named, "pad_token", "<pad>")
         if blank not in ids:
             raise UsageError(f"{directory}: the padding token {blank}, which is CTC's blank, is not in vocab.json")
@@ -90,10 +97,5 @@ def _labels(ids: dict[str, Any], directory: Path) -> tuple[str, ...]:
 
 
 def _token(settings: dict[str, Any], name: str, default: str) -> str:
-    """A special token, which is kept as text or as an object with its text in `content`."""
-    token = settings.get(name) or default
-    return str(token["content"] if isinstance(token, dict) else token)
-
-
-def _optional(path: Path) -> dict[str, Any]:
-    return read_object(path) if path.exists() else {}
+    """A special token, as text or as an object with its text in `content`."""
+    return str(AddedToken.of(settings.get(name) or default))

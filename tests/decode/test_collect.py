@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.decode import beam
+from pipeline.decode import streams
 from pipeline.decode import work as rows
 from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.beam import BeamSearch
+from pipeline.decode.collect import collect
 from pipeline.decode.ctcdecoder import log_probabilities
 from pipeline.decode.hypotheses import Beam, WordModel
 from pipeline.decode.options import SearchOptions
@@ -35,7 +36,7 @@ def test_forgetting_changes_nothing(compat: bool, lms: dict[int, str], monkeypat
         emissions = log_probabilities(problem.logits, compat)
         answers = []
         for collect_from in (1 << 40, 0):
-            monkeypatch.setattr(beam, "COLLECT_FROM", collect_from)
+            monkeypatch.setattr(streams, "COLLECT_FROM", collect_from)
             stream = search.stream(problem.options, problem.hotwords, with_chars=True)
             for frame in range(len(emissions)):
                 stream.feed(emissions[frame : frame + 1])
@@ -67,7 +68,7 @@ def test_hours_take_no_more_memory_than_their_text(with_lm: bool, lms: dict[int,
     assert stream._work.counts[rows.FRAME] == len(emissions) > 60_000
     largest = max(len(work.texts), len(work.nodes), len(work.words), len(work.chars))
     num_tried = work.counts[rows.TRIED]
-    assert largest <= 4 * beam.COLLECT_FROM < num_tried / 10
+    assert largest <= 4 * streams.COLLECT_FROM < num_tried / 10
     said = stream.result().beams[0]
     assert len(said.text.split()) == len(said.words) > 1500
 
@@ -77,8 +78,8 @@ def test_the_tables_are_those_of_the_rows_that_stayed(lms: dict[int, str]) -> No
     search = BeamSearch(Alphabet.build(LETTERS), [WordModel(LanguageModel.open(lms[3]))])
     stream = search.stream(SearchOptions())
     stream.feed(log_probabilities(problems.spell(np.random.default_rng(1), LETTERS, "THE FILE SYSTEM "), compat=False))
-    beam.collect(stream._work, stream._given)
-    beam.refill_tables(stream._work)
+    collect(stream._work, stream._given)
+    rows.refill_tables(stream._work)
     work = stream._work
     entered = np.sort(work.text_slots[work.text_stamps == work.counts[rows.EPOCH]])
     assert entered.tolist() == list(range(1, work.counts[rows.TEXTS]))

@@ -9,18 +9,19 @@ import jiwer
 import numpy as np
 import pytest
 
-from jobs import bench_material, bench_words_measure
+from jobs import bench_material, bench_measure, bench_words, bench_words_measure, bench_words_sides
 from jobs.__main__ import main
 from jobs.bench_material import Sample
 from jobs.bench_measure import Said
-from jobs.bench_words_measure import Flashlight, Lexicon, Row, Width, fastest_no_worse
+from jobs.bench_words_measure import Pair, measure, pairs
+from jobs.bench_words_sides import Flashlight, Lexicon, Width
 from pipeline.decode.options import LmWeights, SearchOptions
-from pipeline.decode.phones.search import Pronunciation
+from pipeline.decode.phones.pronunciation import Pronunciation
 from pipeline.demo import sentences
 from pipeline.demo.phones import DIFFICULTIES, LABELS, simulate
 from pipeline.text.espeak import available
 
-HAS_RIVAL = not bench_words_measure.missing()
+HAS_RIVAL = not bench_words_sides.missing()
 needs_espeak = pytest.mark.skipif(available() is not None, reason=available() or "")
 WIDTHS = (SearchOptions(20, -10.0, -12.0), SearchOptions(60, -14.0, -12.0))
 
@@ -54,15 +55,16 @@ def test_the_whole_of_it_ends_in_one_json_object(bench):
     figures = json.loads(stdout.splitlines()[-1])
     assert set(figures["measured"]) == set(figures["greedy_phone_errors"]) == {"mid"}
     rows = figures["measured"]["mid"]["rows"]
-    widths = [f"{width.beam}/{width.labels}/{width.threshold:g}" for width in bench_words_measure.THEIR_WIDTHS]
-    assert [(row["decoder"], row["width"]) for row in rows] == [
-        *(("native", width) for width in ("20/-10/-12", "60/-14/-12")),
-        *(("flashlight-text", width) for width in widths * HAS_RIVAL),
-    ]
+    widths = ["50/10/15", "50/10/25", "100/10/15", "100/10/25", "500/10/15", "500/10/25"] * HAS_RIVAL
+    assert [row["width"] for row in rows] == ["20/-10/-12", "60/-14/-12", *widths]
+    assert {row["decoder"] for row in rows[:2]} == {"native"}
+    assert {row["decoder"] for row in rows[2:]} <= {"flashlight-text", "flashlight-text, log-add"}
     for row in rows:
         assert row["audio_s_per_cpu_s"] > 0 and row["interval"][0] <= row["wer"] <= row["interval"][1]
-    assert [one["theirs"] for one in figures["measured"]["mid"]["comparisons"]] == widths * HAS_RIVAL
-    assert set(figures["weights"]) == {"native", *["flashlight-text"] * HAS_RIVAL}
+    found = figures["measured"]["mid"]
+    named = {f"{row['decoder']} {row['width']}" for row in rows[2:]}
+    assert {one["theirs"] for one in found["comparisons"]} | set(found["unmatched"]) == named
+    assert set(figures["weights"]) == {"native", *["flashlight-text", "flashlight-text, log-add"] * HAS_RIVAL}
     for told in ("mid: ", "of phones wrong by the best path (aim 7.7%)", "audio s / CPU s", "20/-10/-12"):
         assert told in stdout
 
@@ -95,15 +97,76 @@ def test_options_that_cannot_be(capsys, arguments, told):
     assert told in capsys.readouterr().err
 
 
-def test_the_fastest_of_ours_is_taken_that_is_no_worse():
-    their = Row("flashlight-text", "50/10/15", 100.0, 0.1, (0.0, 0.2))
-    ours = [Row("native", str(wer), speed, wer, (0.0, 1.0)) for speed, wer in ((900, 0.11), (700, 0.1), (800, 0.09))]
-    assert fastest_no_worse([*ours, their], their) == ours[2]
-    assert fastest_no_worse([ours[0], their], their) is None
+# ---- what stands beside what
+
+
+@pytest.fixture
+def decoders(monkeypatch):
+    """Decoders that take as many CPU seconds and make as many errors as they are told."""
+    clock = [0.0]
+    monkeypatch.setattr(bench_measure.time, "process_time", lambda: clock[0])
+    monkeypatch.setattr(bench_words_measure, "THEIR_WIDTHS", (Width(50, 10, 15.0), Width(50, 10, 25.0)))
+
+    def named(of):
+        def decoder(cpu_s, num_wrong):
+            def decode(block):
+                clock[0] += cpu_s
+                return [Said("A B C D" if at >= num_wrong else "A B C", None) for at in range(len(block))]
+
+            return decode
+
+        return {name: decoder(*told) for name, told in of.items()}
+
+    return named
+
+
+def utterances(num):
+    return Sample("mid", ["A B C D"] * num, [np.zeros((50, 64), np.float32)] * num)
+
+
+THEIRS = {
+    "flashlight-text 50/10/15": (10.0, 3),
+    "flashlight-text, log-add 50/10/15": (11.0, 2),
+    "flashlight-text 50/10/25": (30.0, 1),
+    "flashlight-text, log-add 50/10/25": (20.0, 1),
+}
+
+
+def test_beside_the_better_of_flashlights_stands_the_fastest_of_ours_with_no_more_errors(decoders):
+    """A rival at less than its best, or one of ours that is worse, would make the claim too good."""
+    ours = {"native 1": (1.0, 3), "native 2": (3.0, 2), "native 3": (2.0, 2), "native 4": (4.0, 0)}
+    assert pairs(utterances(10), decoders({**ours, **THEIRS})) == [
+        Pair("flashlight-text, log-add 50/10/15", "native 3"),
+        Pair("flashlight-text, log-add 50/10/25", "native 4"),
+    ]
+    assert pairs(utterances(10), decoders({"native 1": (1.0, 2), **THEIRS}))[1].ours is None
+    assert pairs(utterances(10), decoders(ours)) == []
+
+
+def test_ours_is_not_chosen_by_the_utterances_that_are_measured(decoders, capsys):
+    """And where it has more errors there, that is said."""
+    chosen = [Pair("flashlight-text, log-add 50/10/15", "native 1"), Pair("flashlight-text 50/10/25", None)]
+    found = measure(utterances(40), decoders({"native 1": (1.0, 3), "native 2": (2.0, 0), **THEIRS}), chosen)
+    assert [(row.decoder, row.width, row.wer) for row in found.rows] == [
+        *(("native", "1", 6 / 160), ("native", "2", 0.0)),  # of two blocks
+        *(("flashlight-text, log-add", "50/10/15", 4 / 160), ("flashlight-text", "50/10/25", 2 / 160)),
+    ]
+    (one,) = found.comparisons
+    assert (one.theirs, one.ours, one.times.median, one.difference) == (
+        *("flashlight-text, log-add 50/10/15", "native 1", 11.0),
+        pytest.approx(2 / 160),
+    )
+    assert 0 <= one.interval[0] < one.difference < one.interval[1] < 6 / 160
+    assert found.unmatched == ["flashlight-text 50/10/25"]
+    bench_words._Report(quiet=False).measured(utterances(40), 0.0, found)
+    told = capsys.readouterr().out
+    assert "50/10/15, log-add  1" in told and "more errors than theirs" in told
+    assert "flashlight-text 50/10/25: on other utterances every width of ours has more word errors." in told
 
 
 @pytest.mark.skipif(not HAS_RIVAL, reason="needs flashlight-text and kenlm: pip install flashlight-text kenlm")
-def test_the_rival_is_used_as_it_should_be(work):
+@pytest.mark.parametrize("log_add", [False, True])
+def test_the_rival_is_used_as_it_should_be(work, log_add):
     """A rival that is held back would make every claim too good: clear emissions are said back word for word."""
     lm = str(bench_material.language_model_of(work, bench_material.text_of(work)))
     text = bench_material.utterances(work, 1)[0]
@@ -113,8 +176,22 @@ def test_the_rival_is_used_as_it_should_be(work):
     lexicon = [Pronunciation(word, labels) for word, labels in words.items()]
     easy = DIFFICULTIES["clean"].__class__(0, (0, 0), 0, (1, 1), 0.1, 0, 1, 1, 0)
     emissions = simulate([words[word] for word in text.split()], easy, 1)
-    decode = Flashlight(lm, lexicon).decoder(Width(50, 10, 15.0), LmWeights(alpha=0.8, beta=0.5))
+    decode = Flashlight(lm, lexicon).decoder(Width(50, 10, 15.0), log_add, LmWeights(alpha=0.8, beta=0.5))
     assert decode([emissions, np.asfortranarray(emissions)]) == [Said(text, None)] * 2
+
+
+@pytest.mark.skipif(not HAS_RIVAL, reason="needs flashlight-text and kenlm: pip install flashlight-text kenlm")
+def test_the_rival_sums_where_it_is_told_to(work):
+    """One word has the likeliest way through two frames, the other three ways that are likelier together."""
+    lm = str(bench_material.language_model_of(work, bench_material.text_of(work)))
+    one_way, three_ways = list(dict.fromkeys(bench_material.utterances(work, 1)[0].split()))[:2]
+    search = Flashlight(lm, [Pronunciation(one_way, (4, 5)), Pronunciation(three_ways, (6,))])
+    emissions = np.full((2, len(LABELS)), -20.0, np.float32)
+    emissions[[0, 1], [4, 5]] = np.log(0.4)
+    emissions[:, [0, 6]] = np.log(0.3)
+    weights = LmWeights(alpha=0.0, beta=0.0)
+    said = [search.decoder(Width(50, 10, 15.0), log_add, weights)([emissions])[0].text for log_add in (False, True)]
+    assert said == [one_way, three_ways]
 
 
 @needs_espeak

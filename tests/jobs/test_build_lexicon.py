@@ -11,11 +11,16 @@ import pytest
 from jobs import build_lexicon
 from jobs.__main__ import main
 from pipeline.text.espeak import available
+from pipeline.text.lines import contents
 from pipeline.text.phone_map import read_phone_map
-from pipeline.text.pronunciations import Entry, read_lexicon
+from pipeline.text.pronunciations import Entry, parse_lexicon
 
 needs_espeak = pytest.mark.skipif(available() is not None, reason=available() or "")
 CMUDICT = "HELLO  HH AH0 L OW1\nHELLO(2)  HH EH0 L OW1\nSEE  S IY1\nSEA  S IY1\nUH  SPN\n"
+
+
+def read_lexicon(location: str) -> list[Entry]:
+    return parse_lexicon(contents(location, "lexicon"), location)
 
 
 @pytest.fixture
@@ -103,7 +108,7 @@ def test_a_lexicon_keeps_its_phones_and_needs_no_espeak(build, monkeypatch):
 
 def test_what_does_not_fit_a_model_is_told_and_mended_by_the_map_it_writes(build, model):
     """From a lexicon of another phone set to one that fits, in the two commands that the README would name."""
-    code, stdout, stderr = build(CMUDICT, "--model", str(model), "--write-map", "map.txt")
+    code, stdout, stderr = build(CMUDICT, "--model", str(model), "--write-phone-map", "map.txt")
     assert code == 0, stderr
     assert "0 of 4 words can be found with the model" in stdout
     assert "phone map   map.txt, 7 lines: guesses, look them through" in stdout
@@ -111,16 +116,52 @@ def test_what_does_not_fit_a_model_is_told_and_mended_by_the_map_it_writes(build
     assert "HH h" in stderr
     mapping = read_phone_map("map.txt")
     assert mapping["AH0"] == ("ə",) and "SPN" not in mapping
-    code, stdout, stderr = build(CMUDICT, "--model", str(model), "--map", "map.txt", "--overwrite", "--json")
+    code, stdout, stderr = build(CMUDICT, "--model", str(model), "--phone-map", "map.txt", "--overwrite", "--json")
     fit = json.loads(stdout)["fit"]
     assert (fit["unreachable"], [one["phone"] for one in fit["missing"]]) == (1, ["SPN"])
     assert read_lexicon("out.dict")[0] == Entry("HELLO", ("h", "ə", "l", "oʊ"))
 
 
+def test_a_lexicon_that_fits_leaves_an_empty_map_which_is_one(build, model):
+    """The two commands are advised together: the second must not fail because the first had nothing to say."""
+    lexicon = "see s iː\nsea s iː\n"
+    code, stdout, stderr = build(lexicon, "--model", str(model), "--write-phone-map", "map.txt")
+    assert (code, stderr) == (0, "") and "phone map   map.txt, empty" in stdout
+    assert Path("map.txt").read_bytes() == b""
+    code, stdout, stderr = build(lexicon, "--model", str(model), "--phone-map", "map.txt", out="other.dict")
+    assert (code, stderr) == (0, "") and "2 of 2 words can be found" in stdout
+
+
+def test_the_map_does_not_take_the_place_of_the_lexicon(build, model, tmp_path):
+    Path("folder").mkdir()
+    Path("link").symlink_to("folder")
+    for out, written in (("one", "one"), ("one", f"{tmp_path}/one"), ("folder/one", "link/../folder/./one")):
+        code, _, stderr = build(CMUDICT, "--model", str(model), "--write-phone-map", written, "--overwrite", out=out)
+        assert code == 2 and f"OUT and --write-phone-map are one place, {out}; name two files" in stderr
+        assert not Path(out).exists()
+
+
+def test_marks_of_a_language_model_are_no_words(build, model):
+    """Else the table counts what the warning does not, and a search would find them."""
+    lexicon = "<unk> s\n<s> t\nsee s iː\nsaw s ɔ\nsow s aʊ\n"
+    code, stdout, stderr = build(lexicon, "--model", str(model))
+    assert code == 0 and "words       3, said in 3 ways" in stdout
+    assert "left out    2 words that are marks of language models" in stdout
+    assert "1 of 3 words can be found with the model" in stdout and "2 of 3 words (66.67%) can never" in stderr
+    assert [word for word, _ in read_lexicon("out.dict")] == ["see", "saw", "sow"]
+
+
+@needs_espeak
+def test_marks_in_a_list_are_not_said(build):
+    _, stdout, _ = build("<unk>\n<s>\nsea\n", "--language", "en-us", "--json")
+    assert json.loads(stdout)["left_out"] == {"that are marks of language models": 2}
+    assert read_lexicon("out.dict") == [Entry("sea", ("s", "iː"))]
+
+
 def test_a_lexicon_that_is_there_stays_unless_told_otherwise(build, model):
     for name in ("out.dict", "map.txt"):
         Path(name).write_text("mine")
-        code, _, stderr = build(CMUDICT, "--model", str(model), "--write-map", "map.txt")
+        code, _, stderr = build(CMUDICT, "--model", str(model), "--write-phone-map", "map.txt")
         assert code == 2 and f"{name} exists; set --overwrite to replace it" in stderr
         assert Path(name).read_text() == "mine"
         Path(name).unlink()
@@ -155,11 +196,13 @@ def test_lexicons_come_from_object_storage_and_go_there(build):
         ("# nothing\n\n", ["--language", "en-us"], "out", "words: no words in it"),
         ("/nowhere/words", [], "out", "words /nowhere/words: missing file"),
         ("sea S IY\nsee\n", [], "out", "words line 2: 'see' has no phones"),
+        ("No\nhello world\n", ["--language", "en-us"], "out", "words line 2: 'hello world' are several words, line 1"),
+        ("<unk> s\n<s> t\n", [], "out", "words: no words in it but marks of language models"),
         (CMUDICT, [], "folder", "folder: a folder; name a file"),
         (CMUDICT, [], "words/out", "words/out: cannot be written"),
-        (CMUDICT, ["--write-map", "map"], "out", "--write-map writes what fits a model: give --model too"),
-        (CMUDICT, ["--map", "nowhere"], "out", "phone map nowhere: missing file"),
-        (CMUDICT, ["--map", "drops"], "out", "the phone map leaves nothing of 'UH'"),
+        (CMUDICT, ["--write-phone-map", "map"], "out", "--write-phone-map writes what fits a model: give --model too"),
+        (CMUDICT, ["--phone-map", "nowhere"], "out", "phone map nowhere: missing file"),
+        (CMUDICT, ["--phone-map", "drops"], "out", "the phone map leaves nothing of 'UH'"),
         (CMUDICT, ["--model", "letters"], "out", "letters writes letters, not phones: it needs no lexicon"),
         (CMUDICT, ["--model", "./nowhere"], "out", "model ./nowhere: no such directory"),
     ],

@@ -1,5 +1,6 @@
 """Chunks and what is kept of them, against transformers' own arithmetic."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,8 @@ def test_any_stride_is_rounded_as_transformers_rounds_it(num_samples: int, data:
         (10, (4, 2), (160_000, 64_000, 32_000)),
         (1.03, 0.11, (16_640, 1_920, 1_920)),  # 51.5 frames are 52, 5.5 are 6: halves go to even numbers
         (1, [0.0, 0.21], (16_000, 0, 3_200)),
+        (np.float32(1), np.float32(0.2), (16_000, 3_200, 3_200)),
+        (np.int64(10), np.array([4, 2]), (160_000, 64_000, 32_000)),
     ],
 )
 def test_seconds_become_whole_frames(chunk_s: float, stride_s: Any, expected: tuple[int, ...]) -> None:
@@ -70,6 +73,21 @@ def test_an_end_that_is_too_short_to_be_heard_is_left_out_unless_it_is_all_there
 
 def test_a_chunk_of_which_nothing_would_be_left_is_refused() -> None:
     """transformers raises what `range` says of a step of zero."""
-    for chunk_s, stride_s in ((1, 0.5), (1, (0.9, 0.2)), (0.001, 0), (-1, 0)):
+    for chunk_s, stride_s in ((1, 0.5), (1, (0.9, 0.2)), (0.001, 0), (0, 0)):
         with pytest.raises(UsageError, match="leaves nothing"):
             Chunking.of(chunk_s, stride_s, STEP)
+
+
+NO_TIMES: list[Any] = ["10", -1, math.nan, math.inf, 1e300, 10**400, 1j]
+
+
+@pytest.mark.parametrize("given", NO_TIMES)
+def test_what_is_no_number_of_seconds_is_told_by_the_name_of_what_is_wrong(given: Any) -> None:
+    """The risk: an error from the arithmetic, or one that names the other of the two."""
+    with pytest.raises(UsageError, match=r"^chunk_length_s is a number of seconds from 0 on, not "):
+        Chunking.of(given, None, STEP)
+    for stride_s in (given, (0, given), [given, 0, 0]):
+        with pytest.raises(
+            UsageError, match=r"^stride_length_s is a number of seconds, or two of them, from 0 on, not"
+        ):
+            Chunking.of(1, stride_s, STEP)

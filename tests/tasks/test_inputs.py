@@ -37,7 +37,7 @@ def file(sound: Samples, tmp_path: Path) -> Path:
 def url(file: Path) -> Iterator[str]:
     handler = partial(SimpleHTTPRequestHandler, directory=str(file.parent))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/{file.name}"
     server.shutdown()
     server.server_close()
@@ -50,6 +50,7 @@ KINDS: dict[str, Given] = {
     "local URL": lambda sound, file: file.as_uri(),
     "bytes": lambda sound, file: file.read_bytes(),
     "buffer": lambda sound, file: memoryview(file.read_bytes()),
+    "open file": lambda sound, file: io.BytesIO(file.read_bytes()),
     "float32": lambda sound, file: sound,
     "float64": lambda sound, file: sound.astype(np.float64),
     "int16": lambda sound, file: (sound * 2**15).astype(np.int16),
@@ -82,6 +83,17 @@ def test_whatever_a_recording_is_given_as_its_samples_are_the_same(kind: str, so
     torch.from_numpy(heard.audio)  # which refuses what lies backwards, and warns of what is read-only
     assert np.abs(heard.audio - sound).max() == 0
     assert not heard.rest and heard.stride is None
+
+
+def test_a_file_that_is_open_is_read_from_where_it_is_and_stays_open(file: Path, sound: Samples) -> None:
+    """The risk: a caller's file detached or closed under him, as its `detach` looks like a tensor's."""
+    with file.open("rb") as opened:
+        assert is_one(opened)
+        assert np.array_equal(hear(opened, "").audio, sound)
+        opened.seek(0)
+        assert opened.read() == file.read_bytes()
+    with file.open(encoding="latin-1") as opened, pytest.raises(UsageError, match=r"^inputs\[0\]: a file of text"):
+        hear(opened, "inputs[0]")
 
 
 def test_a_url_is_read_and_one_that_is_not_there_is_named_without_its_query(url: str, sound: Samples) -> None:
@@ -141,9 +153,14 @@ def test_channels_of_arrays_are_mixed_or_refused_as_transformers_does(sound: Sam
         ({"array": np.zeros(16_000), "sampling_rate": float("nan")}, "not nan"),
         ({"samples": np.zeros(16_000)}, "'audio'; it has samples"),
         ({}, "it has nothing"),
-        ({"array": [[0.1], [0.1, 0.2]], "sampling_rate": 16_000}, "its samples are no array"),
+        ({"array": [[0.1], [0.1, 0.2]], "sampling_rate": 16_000}, "not object"),
+        (io.StringIO("a sound"), "a file of text, not of bytes; open it with mode='rb'"),
         ({"raw": np.zeros(99), "sampling_rate": 16_000, "stride": (50, 50)}, r"stride of \(50, 50\) is too large"),
-        ({"raw": np.zeros(99), "sampling_rate": 16_000, "stride": (-1, 0)}, "too large"),
+        ({"raw": np.zeros(99), "sampling_rate": 16_000, "stride": (-1, 0)}, "two numbers of samples from 0 on"),
+        *(
+            ({"raw": np.zeros(99), "sampling_rate": 16_000, "stride": stride}, "a stride is two numbers of samples")
+            for stride in (5, (1, 2, 3), "55", (0, float("nan")), (0, float("inf")), (None, 1), ((1,), (2, 3)))
+        ),
     ],
 )
 def test_what_is_no_recording_is_named_and_told_why(given: Any, message: str) -> None:

@@ -4,6 +4,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +63,21 @@ def test_ids_far_beyond_those_of_one_byte_are_ids() -> None:
     """Most lists are read as bytes; those that cannot be must not be cut to them."""
     many = Spelling.of([chr(0x4E00 + number) for number in range(5000)], None, set(), {})
     assert collapsed([[0, 255, 256, 4999]], many).texts() == ["\u4e00\u4eff\u4f00\u6187"]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64])
+def test_ids_of_any_width_are_the_same_ids(dtype: Any) -> None:
+    """Of 200 labels the number that stands for padding has no room in eight bits: it became a label's."""
+    many = Spelling.of([chr(0x4E00 + number) for number in range(200)], "<u>", set(), {})
+    rows = [[5, 5, 100, 5], [0, 127, 5, 5]] + ([[5, IGNORED, 5, -1]] if np.iinfo(dtype).min < 0 else [[5, 5, 200, 255]])
+    rows = [[min(number, np.iinfo(dtype).max) for number in row] for row in rows]
+    assert collapsed(np.array(rows, dtype), many).texts() == collapsed(rows, many).texts()
+
+
+def test_ids_that_are_true_or_false_are_numbers() -> None:
+    """As an index they would choose labels instead of naming them."""
+    few = Spelling.of(["a", "b"], None, set(), {})
+    assert collapsed(np.array([[True, False, True]]), few).texts() == ["bab"]
 
 
 @given(st.lists(st.integers(0, 2), max_size=12))

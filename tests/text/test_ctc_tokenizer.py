@@ -181,6 +181,30 @@ def test_a_token_within_what_began_like_another_is_found(tmp_path: Path) -> None
     assert ours.tokenize("abcxbc") == theirs.tokenize("abcxbc") == ["abcx", "bc"]
 
 
+def test_of_tokens_that_overlap_the_first_counts(tmp_path: Path) -> None:
+    """Theirs forgets what it has found of the one while it looks for the end of another."""
+    longer = ("aac", "aaca", "abbab", "abcc", "ba", "ca", "caac", "cbc")
+    one = Hostile("", numbered(*MARKS, "a", "b", "c", *longer))
+    directory, theirs = one.saved(tmp_path, Theirs)
+    ours = Wav2Vec2CTCTokenizer.from_pretrained(directory)
+    text = "cab abba bca"
+    assert ours.tokenize(text) == ["ca", "b", "|", "a", "b", "ba", "b", "ca"]
+    assert theirs.tokenize(text) == ["ca", "b", "|", "a", "b", "b", "a", "|", "b", "ca"]
+
+
+@hostile
+@EXAMPLES
+@given(data=st.data())
+def test_tokens_become_texts_as_in_transformers(
+    pair: Callable[[Hostile], Pair], one: Hostile, data: st.DataObject
+) -> None:
+    ours, theirs = pair(one)
+    tokens = data.draw(st.lists(st.sampled_from([*sorted(one.ids), "?", "new"]), max_size=9))
+    names = ("group_tokens", "spaces_between_special_tokens", "output_char_offsets", "output_word_offsets")
+    options = {name: data.draw(st.booleans()) for name in names}
+    assert ours.convert_tokens_to_string(tokens, **options) == theirs.convert_tokens_to_string(tokens, **options)
+
+
 def test_a_delimiter_is_kept_with_the_files(tmp_path: Path) -> None:
     """Theirs, read again, is back to "|"."""
     one = next(one for one in HOSTILE if one.name == "the delimiter is another")
@@ -240,12 +264,33 @@ def test_sequences_do_not_touch(tmp_path: Path) -> None:
         ([[None]], "whole numbers"),
         ([[[1, 2]]], "whole numbers"),
         ([[2**70]], "whole numbers"),
+        ([np.array([[5, 6]])], r"has one dimension, and this one the shape \(1, 2\)"),
+        ([[5], torch.tensor([[5, 6]])], r"has one dimension, and this one the shape \(1, 2\)"),
+        (None, "sequences of ids are a list, an array or a tensor, not None"),
+        ([None], "ids of a sequence are a list, an array or a tensor, not None"),
+        ([[5], 1.5], "ids of a sequence are a list, an array or a tensor, not 1.5"),
     ],
 )
 def test_what_is_no_ids_is_refused(tmp_path: Path, frames: Any, told: str) -> None:
     ours, _ = hello(tmp_path)
     with pytest.raises(UsageError, match=told):
         ours.batch_decode(frames)
+
+
+def test_ids_of_a_batch_are_not_those_of_one_recording(tmp_path: Path) -> None:
+    """The commonest slip: `decode(argmax)` without its `[0]`."""
+    ours, _ = hello(tmp_path)
+    for ids in (np.array([[5, 6], [7, 8]]), torch.tensor([[5, 6]])):
+        with pytest.raises(UsageError, match="batch_decode takes the ids of several recordings, decode those of one"):
+            ours.decode(ids)
+
+
+def test_what_can_be_gone_through_once_is_enough(tmp_path: Path) -> None:
+    ours, _ = hello(tmp_path)
+    assert ours.decode(number for number in (5, 6, 6)) == "HE"
+    assert ours.batch_decode(((5, 6), iter([7, 8])), lengths=(length for length in (1, 2))) == ["H", "LO"]
+    assert ours.batch_decode([[5, 6], [7, 8]], lengths=map(torch.tensor, (1, 2))) == ["H", "LO"]
+    assert ours.decode([5, 6, 7], lengths=2) == ours.decode([5, 6, 7], lengths=[2]) == "HE"
 
 
 def test_an_id_that_nothing_stands_for_is_named(tmp_path: Path) -> None:
@@ -256,9 +301,18 @@ def test_an_id_that_nothing_stands_for_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lengths", "told"), [([1], "1 lengths for 2"), ([1, 7], "sequence 1 has 3"), ([-1, 0], "of which -1")]
+    ("lengths", "told"),
+    [
+        ([1], "1 lengths for 2"),
+        (3, "1 lengths for 2"),
+        ([1, 7], "sequence 1 has 3"),
+        ([-1, 0], "of which -1"),
+        ([1.0, 2.5], "lengths are whole numbers"),
+        (["1", "2"], "lengths are whole numbers"),
+        (2.5, "lengths are a list"),
+    ],
 )
-def test_lengths_that_cannot_be_are_refused(tmp_path: Path, lengths: list[int], told: str) -> None:
+def test_lengths_that_cannot_be_are_refused(tmp_path: Path, lengths: Any, told: str) -> None:
     ours, _ = hello(tmp_path)
     with pytest.raises(UsageError, match=told):
         ours.batch_decode([[5, 5, 5], [6, 6, 6]], lengths=lengths)

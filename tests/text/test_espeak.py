@@ -138,7 +138,7 @@ def test_many_texts_and_long_ones(english: Phonemizer) -> None:
 # ---- espeak crashes
 
 
-def crash_at(monkeypatch: pytest.MonkeyPatch, *, code: str) -> None:
+def preceded(monkeypatch: pytest.MonkeyPatch, *, code: str) -> None:
     """In a new process of espeak, whose `_phones` is preceded by this."""
     preface = (
         "from pipeline.text import espeak_process as p; import os, signal; said = p._phones\n"
@@ -158,7 +158,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, *, code: str) -> None:
 def test_a_text_that_kills_espeak_costs_its_own_words_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    crash_at(monkeypatch, code="any('killer' in one for one in texts) and os.kill(os.getpid(), signal.SIGSEGV)")
+    preceded(monkeypatch, code="any('killer' in one for one in texts) and os.kill(os.getpid(), signal.SIGSEGV)")
     texts = ["hello", "hello killer hello", "world", "killer", "end"]
     with caplog.at_level(logging.WARNING, "pipeline.text.espeak"):
         said = Phonemizer("en-us")(texts, "|")
@@ -175,6 +175,13 @@ def test_espeak_killed_from_outside_costs_nothing(english: Phonemizer) -> None:
     assert set(english(texts)) == {"h ə l oʊ w ɜː l d"}
     own_process().kill()
     assert english(["hello"]) == ["h ə l oʊ"]
+
+
+def test_what_espeak_prints_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its library has calls of printf, and a line among the answers would be read as phones."""
+    preceded(monkeypatch, code=r"os.write(1, b'[]\n')")
+    assert Phonemizer("en-us")(["hello", "world"]) == ["h ə l oʊ", "w ɜː l d"]
+    assert Phonemizer("en-us")(["end"]) == ["ɛ n d"]
 
 
 def test_greenlandic_numbers_do_not_kill_us() -> None:

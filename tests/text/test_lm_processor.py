@@ -320,6 +320,70 @@ def test_weights_stay_and_can_be_set(ours: Wav2Vec2ProcessorWithLM) -> None:
     assert replace(ours.decoder.language_models[0].weights) == LmWeights()
 
 
+def test_weights_of_a_batch_count_from_its_first_call_on(place: Path) -> None:
+    many = [spelt(text) for text in TEXTS]
+    expected = ours_of(place, alpha=2.0, beta=-1.0, unk_score_offset=-1.0, lm_score_boundary=False).batch_decode(many)
+    weights = {"alpha": 2.0, "beta": -1.0, "unk_score_offset": -1.0, "lm_score_boundary": False}
+    processor = ours_of(place)
+    assert processor.batch_decode(many, **weights) == expected == processor.batch_decode(many)
+    assert expected.lm_score != ours_of(place).batch_decode(many).lm_score
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"n_best": 2.0}, "n_best is a whole number, not 2.0"),
+        ({"n_best": "2"}, "n_best is a whole number, not '2'"),
+        ({"beam_width": 100.0}, "beam_width is a whole number, not 100.0"),
+        ({"beam_width": [100]}, "beam_width is a whole number"),
+        ({"beam_prune_logp": "-10"}, "beam_prune_logp is a number, not '-10'"),
+        ({"token_min_logp": np.array([-5.0, -4.0])}, "token_min_logp is a number"),
+        ({"hotwords": [1]}, "hotwords are words, and one is 1"),
+        ({"hotwords": 5}, "hotwords are a list of words, not 5"),
+        ({"hotwords": ["BUG"], "hotword_weight": "10"}, "hotword_weight is a number, not '10'"),
+        ({"alpha": "1"}, "alpha is a number, not '1'"),
+        ({"beta": [1.5]}, "beta is a number"),
+        ({"unk_score_offset": "low"}, "unk_score_offset is a number, not 'low'"),
+        ({"lm_score_boundary": "no"}, "lm_score_boundary is True or False, not 'no'"),
+    ],
+)
+def test_arguments_of_another_type_are_named(ours: Wav2Vec2ProcessorWithLM, options: dict[str, Any], told: str) -> None:
+    """Before anything is searched, or compiled for what it cannot be; both errors are those that code may catch."""
+    for call, logits in ((ours.decode, spelt("A BUG")), (ours.batch_decode, [spelt("A BUG")])):
+        with pytest.raises(UsageError, match=told) as error:
+            call(logits, **options)
+        assert isinstance(error.value, ValueError)
+
+
+def test_numbers_of_any_library_are_numbers(ours: Wav2Vec2ProcessorWithLM) -> None:
+    logits = spelt("A BUG")
+    expected = ours.decode(logits, beam_width=20, beam_prune_logp=-8, n_best=2, alpha=1, lm_score_boundary=True)
+    found = ours.decode(
+        logits,
+        beam_width=np.int32(20),
+        beam_prune_logp=np.float32(-8),
+        n_best=torch.tensor(2),
+        alpha=torch.tensor(1.0),
+        lm_score_boundary=np.bool_(True),
+    )
+    assert found == expected
+    assert ours.batch_decode([logits], num_processes=np.int64(1), lengths=iter([len(logits)])).text == [
+        expected.text[0]
+    ]
+
+
+def test_threads_and_lengths_of_another_type_are_named(ours: Wav2Vec2ProcessorWithLM) -> None:
+    logits = spelt("A BUG")
+    with pytest.raises(UsageError, match=r"num_processes is a whole number, not 1\.5"):
+        ours.batch_decode([logits], num_processes=1.5)
+    with pytest.raises(UsageError, match="lengths are whole numbers"):
+        ours.batch_decode([logits], lengths=[3.7])
+    with pytest.raises(UsageError, match="logits are an array, a tensor, or a list of these, not None"):
+        ours.batch_decode(None)
+    with pytest.raises(UsageError, match="threads is a whole number"):
+        ours.decoder.decode_batch(None, [logits], threads="2")
+
+
 def test_outputs_are_read_by_name_by_key_and_by_place(ours: Wav2Vec2ProcessorWithLM) -> None:
     output = ours.decode(spelt("THE FILE"))
     assert output[0] == output["text"] == output.text and output[1] == output.logit_score

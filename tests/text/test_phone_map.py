@@ -25,8 +25,6 @@ def test_a_phone_that_is_mapped_is_not_mapped_again():
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"", "map: no phone in it; a line is a phone of the lexicon and those of the model"),
-        (b"# a b\n", "map: no phone in it"),
         (b"a b\nc d\na e\n", "map line 3: a is mapped otherwise in line 1; keep one"),
         (b"a b\na\n", "map line 2: a is mapped otherwise in line 1"),
         (b"a b\na \xff\n", "map line 2: not UTF-8"),
@@ -36,6 +34,11 @@ def test_what_cannot_be_meant_is_told_with_its_line(data, told):
     with pytest.raises(UsageError) as caught:
         parse_phone_map(data, "map")
     assert str(caught.value).startswith(told)
+
+
+def test_a_map_may_be_empty():
+    """It is what is written for a lexicon that fits."""
+    assert parse_phone_map(phone_map_text({}), "map") == parse_phone_map(b"# a b\n", "map") == {}
 
 
 def test_the_same_line_twice_is_no_fault():
@@ -52,7 +55,7 @@ def test_files_are_read_by_path(tmp_path):
 PHONES = st.text(st.characters(codec="utf-8", exclude_characters="#;\0 \t\n\r\f\v\ufeff"), min_size=1, max_size=3)
 
 
-@given(st.dictionaries(PHONES, st.lists(PHONES, max_size=3).map(tuple), min_size=1, max_size=6))
+@given(st.dictionaries(PHONES, st.lists(PHONES, max_size=3).map(tuple), max_size=6))
 def test_what_is_written_is_read_again(mapping):
     assert parse_phone_map(phone_map_text(mapping), "") == mapping
     assert parse_phone_map("\n".join(map_lines(mapping)).encode(), "") == mapping

@@ -17,6 +17,7 @@ from transformers import Wav2Vec2PhonemeCTCTokenizer as Reference
 from pipeline.errors import UsageError
 from pipeline.text import Wav2Vec2PhonemeCTCTokenizer
 from pipeline.text.espeak import Phonemizer
+from pipeline.text.phoneme_tokenizer import Wav2Vec2PhonemeCTCTokenizerOutput
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 PHONES = [
@@ -208,6 +209,26 @@ def test_padded_frames_are_never_decoded(tokenizer: Wav2Vec2PhonemeCTCTokenizer)
     for one in (marked, marked.tolist(), torch.tensor(marked)):
         output = tokenizer.batch_decode(one, output_char_offsets=True)
         assert output.text == alone and output.char_offsets[1][0]["end_offset"] == 2
+
+
+def test_padded_frames_of_one_sequence_are_not_decoded_either(tokenizer: Wav2Vec2PhonemeCTCTokenizer) -> None:
+    for length in (2, [2], torch.tensor([2])):
+        output = tokenizer.decode([5, 5, 4, 4], output_char_offsets=True, lengths=length)
+        assert output.text == "aɪ" and len(output.char_offsets) == 1
+    assert type(output) is Wav2Vec2PhonemeCTCTokenizerOutput
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_tokens_become_phones_as_in_the_reference(folder: Path, data: st.DataObject) -> None:
+    options: dict[str, Any] = {"do_phonemize": False, "word_delimiter_token": "|"}
+    path = write(folder / "tokens", ["<pad>", "a", "aɪ", "|", "</s>", "<s>", "<unk>"])
+    ours, theirs = Wav2Vec2PhonemeCTCTokenizer(path, **options), Reference(str(path), **options)
+    tokens = data.draw(st.lists(st.sampled_from(["a", "aɪ", "<pad>", "|", "</s>", "?", "new"]), min_size=1, max_size=9))
+    names = ("group_tokens", "filter_word_delimiter_token", "output_char_offsets")
+    told = {name: data.draw(st.booleans()) for name in names}
+    assert ours.convert_tokens_to_string(tokens, **told) == theirs.convert_tokens_to_string(tokens, **told)
+    assert ours.convert_tokens_to_string([])["text"] == ""
 
 
 def test_nothing_decodes_to_nothing(tokenizer: Wav2Vec2PhonemeCTCTokenizer) -> None:

@@ -198,12 +198,33 @@ def test_what_nobody_understands_is_said(vocab_file: str) -> None:
     with pytest.warns(UserWarning, match="no option sampling_rat, and ignores it; is sampling_rate meant") as said:
         processor(sounds()[0], sampling_rate=16000, sampling_rat=8000)
     assert said[0].filename == __file__
+    with pytest.warns(UserWarning, match="give Wav2Vec2FeatureExtractor the sampling_rate of the audio") as said:
+        processor(sounds()[0])
+    assert said[0].filename == __file__
     with pytest.raises(ValueError, match="padding is given twice, in audio_kwargs and by itself"):
         processor(sounds(), padding=True, audio_kwargs={"padding": False}, sampling_rate=16000)
     with pytest.raises(ValueError, match="Wav2Vec2Processor: give audio, text, or both"):
         processor()
     with pytest.raises(ValueError, match="8000 Hz"):
         processor(sounds()[0], sampling_rate=8000)
+
+
+def test_a_call_asks_nothing_of_the_added_tokens(vocab_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vocabulary with thousands of them made every call as slow as reading it."""
+    processor = Wav2Vec2Processor(Wav2Vec2FeatureExtractor(), Wav2Vec2CTCTokenizer(vocab_file))
+    asked = property(lambda tokenizer: pytest.fail("the added tokens were gone through"))
+    monkeypatch.setattr(Wav2Vec2CTCTokenizer, "added_tokens_decoder", asked)
+    processor(sounds(), TEXTS, sampling_rate=16000, padding=True)
+
+
+def test_a_processor_says_what_it_is_as_in_transformers(vocab_file: str, tmp_path: Path) -> None:
+    theirs = theirs_of("bert", vocab_file)
+    theirs.save_pretrained(tmp_path)
+    ours = AutoProcessor.from_pretrained(tmp_path)
+    assert ours.to_dict() == theirs.to_dict()
+    assert ours.to_json_string() == theirs.to_json_string()
+    assert repr(ours).startswith("Wav2Vec2BertProcessor:\n- feature_extractor: SeamlessM4TFeatureExtractor {")
+    assert "- tokenizer: Wav2Vec2CTCTokenizer(" in repr(ours)
 
 
 def test_halves_that_changed_places_are_refused(vocab_file: str) -> None:
@@ -277,8 +298,17 @@ def test_both_halves_get_the_settings_that_are_theirs(vocab_file: str, tmp_path:
     assert (
         "<sing>" in Wav2Vec2Processor.from_pretrained(tmp_path, extra_special_tokens=["<sing>"]).tokenizer.get_vocab()
     )
-    with pytest.raises(UsageError, match="trust_remote_code"):
-        Wav2Vec2Processor.from_pretrained(tmp_path, trust_remote_code=True)
+
+
+@pytest.mark.parametrize("chooses", [Wav2Vec2Processor, AutoProcessor])
+def test_a_setting_that_neither_half_has_is_said_and_not_saved(chooses: Any, vocab_file: str, tmp_path: Path) -> None:
+    """Once, and at the line that has it: saved, the next to read it takes it for a setting."""
+    Wav2Vec2Processor(Wav2Vec2FeatureExtractor(), Wav2Vec2CTCTokenizer(vocab_file)).save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="do_normalise is a setting of neither .*; is do_normalize meant") as said:
+        processor = chooses.from_pretrained(tmp_path, do_normalise=False)
+    assert [one.filename for one in said] == [__file__]
+    processor.save_pretrained(tmp_path)
+    assert not any("do_normalise" in file.read_text(encoding="utf-8") for file in tmp_path.iterdir())
 
 
 def test_the_language_of_a_processor_can_be_chosen(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.text.pronunciations import Entry, is_writable, lexicon_text, packed, parse_lexicon, read_lexicon
+from pipeline.text.lines import contents
+from pipeline.text.pronunciations import Entry, is_writable, lexicon_text, packed, parse_lexicon
 
 
 def parsed(text: str) -> list[tuple[str, str]]:
@@ -76,12 +77,12 @@ def test_files_are_read_by_path_and_url_plain_and_gzipped(tmp_path, monkeypatch)
     fsspec.filesystem("memory").pipe("/lexicons/a.gz", packed(plain, "a.gz"))
     monkeypatch.setenv("HOME", str(tmp_path))
     for location in (str(tmp_path / "plain.dict"), "~/packed.dict", "memory://lexicons/a.gz"):
-        assert read_lexicon(location) == entries
+        assert parse_lexicon(contents(location, "lexicon"), location) == entries
     for location in (str(tmp_path / "nowhere"), "memory://lexicons/nowhere"):
         with pytest.raises(UsageError, match=r"lexicon .*nowhere: missing file"):
-            read_lexicon(location)
+            contents(location, "lexicon")
     with pytest.raises(UsageError, match="a folder"):
-        read_lexicon(str(tmp_path))
+        contents(str(tmp_path), "lexicon")
 
 
 SIGNS = st.characters(codec="utf-8") | st.sampled_from("#;() \t\n\r\x0b\x0c\x1c\x85\u2028\ufeff0123456789.a")

@@ -14,7 +14,7 @@ from tokenizers import AddedToken as TheirToken
 from transformers import Wav2Vec2CTCTokenizer as Theirs
 
 from pipeline.errors import UsageError
-from pipeline.text import Wav2Vec2CTCTokenizer
+from pipeline.text import Wav2Vec2CTCTokenizer, added_tokens, tokens
 from pipeline.text.added_tokens import AddedToken
 from tests.text.vocabularies import MARKS, Hostile, numbered, same
 
@@ -190,6 +190,57 @@ def test_tokens_are_added_as_in_transformers(
     parts = st.sampled_from(["a", "b", "c", "ab", "<x>", " ", "ll", "c c", "  ", "A", "X"])
     text = data.draw(st.lists(parts, max_size=10).map("".join))
     assert ours.tokenize(text) == theirs.tokenize(text)
+
+
+def test_added_tokens_in_capitals_are_found_where_texts_have_lower_case(directory: Path) -> None:
+    """Those that are `normalized` and not special are put into lower case; the others stay as they are."""
+    ours, theirs = both(directory, do_lower_case=True)
+    every = [{"content": "AbX", "normalized": True}, {"content": "QQ", "normalized": False}]
+    assert ours.add_tokens([AddedToken(**token) for token in every]) == 2
+    assert theirs.add_tokens([TheirToken(**token) for token in every]) == 2
+    assert "abx" in ours.get_vocab() and "AbX" not in ours.get_vocab() and "QQ" in ours.get_vocab()
+    same(ours, theirs)
+    for text in ("cabxc", "cAbXc", "aQQb", "aqqb"):
+        assert ours.tokenize(text) == theirs.tokenize(text)
+
+
+def test_many_tokens_can_be_added_one_by_one(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cuts texts was made anew for each, of all: 400 took half a second."""
+    made = list[int]()
+    monkeypatch.setattr(tokens, "cutter", lambda known: made.append(len(known)) or added_tokens.cutter(known))
+    ours, _ = both(directory)
+    for number in range(50):
+        ours.add_tokens(f"<{number}>")
+    assert made == []
+    assert ours.tokenize("a<49>b<4>") == ours.tokenize("a <49> b <4>".replace(" ", "")) == ["a", "<49>", "b", "<4>"]
+    assert len(made) == 1
+
+
+@given(known=st.lists(st.text("ab.|(\\", min_size=1, max_size=4), max_size=8), text=st.text("ab.|(\\", max_size=14))
+def test_texts_are_cut_at_the_first_and_longest_token(known: list[str], text: str) -> None:
+    expected, start, place = list[str](), 0, 0
+    while place < len(text):
+        here = max((token for token in known if text.startswith(token, place)), key=len, default="")
+        expected += [text[start:place], here] if here else []
+        place += len(here) or 1
+        start = place if here else start
+    expected = [piece for piece in (*expected, text[start:]) if piece]
+    assert added_tokens.pieces(text, added_tokens.cutter(known), {}) == expected
+
+
+def test_what_stands_around_a_text_is_nothing_as_in_transformers(usual: Pair) -> None:
+    ours, theirs = usual
+    ids = [5, 0, 4, 1, 8]
+    for have in (False, True):
+        expected = theirs.get_special_tokens_mask(ids, already_has_special_tokens=have)
+        assert ours.get_special_tokens_mask(ids, already_has_special_tokens=have) == expected
+    assert (
+        ours.get_special_tokens_mask(torch.tensor(ids), already_has_special_tokens=True) == expected == [0, 1, 1, 1, 0]
+    )
+    assert ours.build_inputs_with_special_tokens(ids) == theirs.build_inputs_with_special_tokens(ids) == ids
+    assert ours.num_special_tokens_to_add() == theirs.num_special_tokens_to_add() == 0
+    with pytest.raises(UsageError, match="no pairs"):
+        ours.build_inputs_with_special_tokens(ids, ids)
 
 
 def test_plain_strings_and_objects_of_other_libraries_are_tokens(directory: Path) -> None:

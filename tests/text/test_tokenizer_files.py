@@ -111,11 +111,42 @@ def test_what_a_file_says_that_we_do_not_know_is_saved_again(tmp_path: Path) -> 
         tokenizer_config={"unk_token": "[UNK]", "auto_map": {"a": "b"}, "do_normalize": True},
     )
     ours = Wav2Vec2CTCTokenizer.from_pretrained(tmp_path)
-    ours.save_pretrained(tmp_path / "saved", filename_prefix="one")
+    ours.save_pretrained(tmp_path / "saved", None, "one", False)
     saved = json.loads((tmp_path / "saved" / "one-tokenizer_config.json").read_text())
     assert saved["auto_map"] == {"a": "b"} and saved["do_normalize"] is True
     assert saved["tokenizer_class"] == "Wav2Vec2CTCTokenizer" and "name_or_path" not in saved
     assert (tmp_path / "saved" / "one-vocab.json").exists()
+
+
+@pytest.mark.parametrize("option", ["do_normalise", "padding_sid", "foo"])
+def test_what_is_no_setting_is_said_and_not_saved(usual: Path, tmp_path: Path, option: str) -> None:
+    with pytest.warns(UserWarning, match=f"Wav2Vec2CTCTokenizer.from_pretrained: {option} is no setting of it") as said:
+        ours = Wav2Vec2CTCTokenizer.from_pretrained(usual, **{option: "left"})
+    assert [one.filename for one in said] == [__file__]
+    ours.save_pretrained(tmp_path)
+    assert option not in json.loads((tmp_path / "tokenizer_config.json").read_text())
+
+
+@pytest.mark.filterwarnings("error")
+def test_settings_that_the_file_lacks_can_be_given(tmp_path: Path) -> None:
+    write(tmp_path, vocab=VOCABULARY, tokenizer_config={"auto_map": {}})
+    told: dict[str, Any] = {
+        "model_max_length": 7,
+        "padding_side": "left",
+        "truncation_side": "left",
+        "clean_up_tokenization_spaces": True,
+        "split_special_tokens": True,
+        "processor_class": "Wav2Vec2Processor",
+        "extra_special_tokens": ["<n>"],
+        "noise_token": "<noise>",
+        "auto_map": {"a": "b"},
+        "do_lower_case": True,
+    }
+    saved = Wav2Vec2CTCTokenizer.from_pretrained(tmp_path, **told).init_kwargs
+    assert {name: saved[name] for name in told} == told
+    rest = {"max_len": 5, "model_input_names": ["input_ids"], "added_tokens_decoder": {"9": "z"}, "name_or_path": "x"}
+    ours = Wav2Vec2CTCTokenizer.from_pretrained(tmp_path, **rest)
+    assert (ours.model_max_length, ours.model_input_names, ours.convert_tokens_to_ids("z")) == (5, ["input_ids"], 9)
 
 
 def test_the_vocabulary_alone_can_be_saved(usual: Path, tmp_path: Path) -> None:
@@ -147,6 +178,12 @@ def test_a_tokenizer_can_go_to_another_process(usual: Path) -> None:
         ({"vocab": {"a": True}}, "the id of 'a' is True, not a number"),
         ({"vocab": {"a": 0.5}}, "the id of 'a' is 0.5, not a number"),
         ({"vocab": {"a": -1}}, "the id of 'a' is -1, not a number"),
+        ({"vocab": {"a": 0, "c": 10**9}}, "the id of 'c' is 1000000000, above 1000000"),
+        (
+            {"vocab": {"a": 0}, "tokenizer_config": {"added_tokens_decoder": {"1000000000": "b"}}},
+            "the id of the added token 'b' is above 1000000: 1000000000",
+        ),
+        ({"vocab": {"a": 0}, "tokenizer_config": {"added_tokens_decoder": {"9" * 5000: "b"}}}, "above 1000000: 9999"),
         ({"vocab": {"a": None}}, "the id of 'a' is None, not a number"),
         ({"vocab": {"eng": {"a": 0}, "b": 1}}, "'b' is no vocabulary, as 'eng' and others are"),
         ({"vocab": ["a"]}, "vocab.json: not a JSON object"),

@@ -8,6 +8,7 @@ import pytest
 from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
 
 from pipeline.errors import UsageError
+from pipeline.text.phoneme_tokenizer import Wav2Vec2PhonemeCTCTokenizer as OurTokenizer
 from pipeline.text.vocabulary import Vocabulary
 
 USUAL = ("<pad>", "<s>", "</s>", "<unk>", "|", "A", "B")
@@ -60,6 +61,41 @@ def test_phonemes_have_a_word_delimiter_only_where_the_tokenizer_names_one(
     assert ours.labels == tuple(theirs.convert_ids_to_tokens(range(len(theirs))))
     assert (ours.blank, ours.delimiter) == (theirs.pad_token_id, theirs.word_delimiter_token_id)
     assert ours.silent == {theirs.pad_token_id, theirs.bos_token_id, theirs.eos_token_id, theirs.unk_token_id}
+
+
+@pytest.mark.parametrize(
+    ("files", "delimiter"),
+    [
+        ({"tokenizer_config.json": {"model_specific_special_tokens": {"word_delimiter_token": "|"}}}, 5),
+        ({"tokenizer_config.json": {"model_specific_special_tokens": None, "word_delimiter_token": None}}, None),
+        ({"special_tokens_map.json": {"word_delimiter_token": {"content": "|"}}}, 5),
+        ({"tokenizer_config.json": {"pad_token": "n"}, "special_tokens_map.json": {"pad_token": "<pad>"}}, None),
+        ({"added_tokens.json": {"#": 8}}, None),
+        ({"tokenizer_config.json": {"added_tokens_decoder": {"8": {"content": "#"}}}}, None),
+        (
+            {
+                "added_tokens.json": {"lost": 8},
+                "tokenizer_config.json": {"added_tokens_decoder": {"0": {"content": "<s>"}}},
+            },
+            None,
+        ),
+    ],
+)
+def test_files_of_every_version_say_to_decoding_what_they_say_to_the_tokenizer(
+    tmp_path: Path, files: dict[str, Any], delimiter: int | None
+) -> None:
+    labels = ("<s>", "<pad>", "</s>", "<unk>", "n", "|", "ɜː", "oʊ")
+    (tmp_path / "vocab.json").write_text(json.dumps({label: number for number, label in enumerate(labels)}))
+    kind = {"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer"}
+    for name, content in ({"tokenizer_config.json": {}} | files).items():
+        (tmp_path / name).write_text(json.dumps(content | kind if name == "tokenizer_config.json" else content))
+    ours, tokenizer = Vocabulary.from_pretrained(tmp_path), OurTokenizer.from_pretrained(tmp_path)
+    theirs = Wav2Vec2PhonemeCTCTokenizer.from_pretrained(tmp_path, do_phonemize=False)
+    assert ours.delimiter == tokenizer.word_delimiter_token_id == delimiter
+    assert ours.labels == tuple(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
+    assert ours.labels == tuple(theirs.convert_ids_to_tokens(range(len(theirs))))
+    assert ours.blank == tokenizer.pad_token_id == theirs.pad_token_id == 1
+    assert ours.silent == {0, 1, 2, 3}
 
 
 def test_letters_are_no_phonemes(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_keywords_override_settings(tmp_path: Path) -> None:
     )
     assert (made.do_normalize, made.return_attention_mask, unused) == (False, True, {"foo": 1})
     assert not hasattr(made, "processor_class")
-    with pytest.warns(UserWarning, match="do_normalise is no setting of it; did you mean do_normalize"):
+    with pytest.warns(UserWarning, match="do_normalise is no setting of it; is do_normalize meant"):
         Wav2Vec2FeatureExtractor.from_pretrained(tmp_path, do_normalise=False)
     assert Wav2Vec2FeatureExtractor.from_dict(made.to_dict(), padding_value=2.0).padding_value == 2.0
 

@@ -5,21 +5,19 @@ Knows nothing of files or of searching.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pipeline.decode.options import MARKS
+from pipeline.decode.phones.pronunciation import Pronunciation
 from pipeline.errors import UsageError
 from pipeline.text.phone_map import PhoneMap, map_lines
 from pipeline.text.phone_spellings import Spellings
 from pipeline.text.pronunciations import Entry
 from pipeline.text.vocabulary import Vocabulary
 
-if TYPE_CHECKING:  # it imports numba
-    from pipeline.decode.phones.search import Pronunciation
-
 NUM_EXAMPLES = 3  # words
 NUM_TOLD = 6  # phones that a warning names
 NUM_LINES = 12  # of a phone map that a warning holds
+MOST_GUESSED = 300  # missing phones, at up to two milliseconds each; who has more has given another kind of file
 
 
 @dataclass(frozen=True)
@@ -29,14 +27,14 @@ class MissingPhone:
     phone: str
     num_words: int  # with a pronunciation that has it
     example: str  # one of them
-    nearest: tuple[str, ...] | None  # labels that may stand for it: a guess
+    nearest: tuple[str, ...] | None  # labels that may stand for it: a guess, where few are missing
 
 
 @dataclass(frozen=True)
 class Fitted:
     """What the model can emit of a lexicon."""
 
-    lexicon: "tuple[Pronunciation, ...]"  # each once
+    lexicon: tuple[Pronunciation, ...]  # each once
     num_words: int  # of the lexicon
     num_phones: int  # different ones
     missing: tuple[MissingPhone, ...]  # of most words first
@@ -44,13 +42,14 @@ class Fitted:
     unreachable: tuple[str, ...]  # some of them
     num_narrowed: int  # words that have fewer pronunciations left
     num_mended: int  # unreachable words that would be reachable with the nearest labels
+    num_widened: int  # narrowed words that would have more pronunciations left
 
     def warnings(self) -> list[str]:
         """One line each; nothing where all of the lexicon fits."""
         if not self.num_unreachable and not self.num_narrowed:
             return []
         told = [" ".join(filter(None, (self._fault(), self._harm())))]
-        if self.suggestion:
+        if self.num_mended or self.num_widened:
             told.append(self._advice())
         return told
 
@@ -83,10 +82,12 @@ class Fitted:
         lines = map_lines(self.suggestion)
         more = len(lines) - NUM_LINES
         told = f"{' | '.join(lines[:NUM_LINES])}{f' and {more:,} more' if more > 0 else ''}"
-        does = f"{self.num_mended:,} of them could be found" if self.num_unreachable else "none would be lost"
+        found = f"{self.num_mended:,} of them could be found" if self.num_mended else None
+        widened = f"{_words(self.num_widened)} could be said in more ways" if self.num_widened else None
+        does = " and ".join(filter(None, (found, widened)))
         return (
             f"with these lines in a phone map (decode.phone_map; | ends a line) {does}, if they are right: {told}; "
-            "nightshift build-lexicon LEXICON OUT --model M --write-map FILE writes them all"
+            "nightshift build-lexicon LEXICON OUT --model M --write-phone-map FILE writes them all"
         )
 
 
@@ -116,6 +117,7 @@ def examined(pronunciations: Sequence[Entry], vocabulary: Vocabulary, phone_map:
     left = {one.word for one in found}
     missing = _missing(lost, [phone for phone, to in spelt.items() if to is None], spellings)
     guessed = spelt | {one.phone: one.nearest for one in missing}
+    narrowed = {entry.word for entry in lost} & left
     unreachable = dict.fromkeys(entry.word for entry in lost if entry.word not in left)
     mended = {word for word, phones in lost if None not in (made := [guessed[phone] for phone in phones]) and any(made)}
     return Fitted(
@@ -125,8 +127,9 @@ def examined(pronunciations: Sequence[Entry], vocabulary: Vocabulary, phone_map:
         missing=missing,
         num_unreachable=len(unreachable),
         unreachable=tuple(unreachable)[:NUM_EXAMPLES],
-        num_narrowed=len({entry.word for entry in lost} & left),
+        num_narrowed=len(narrowed),
         num_mended=len(mended & unreachable.keys()),
+        num_widened=len(mended & narrowed),
     )
 
 
@@ -153,10 +156,8 @@ def _near(phone: str, spellings: Spellings) -> str:
 
 def _said(
     entries: Iterable[Entry], in_labels: Mapping[str, tuple[int, ...] | None]
-) -> "tuple[dict[Pronunciation, None], list[Entry]]":
+) -> tuple[dict[Pronunciation, None], list[Entry]]:
     """The pronunciations that the model can emit, by labels, and those that it cannot."""
-    from pipeline.decode.phones.search import Pronunciation
-
     found: dict[Pronunciation, None] = {}
     lost: list[Entry] = []
     for entry in entries:
@@ -174,5 +175,6 @@ def _missing(lost: Sequence[Entry], phones: Sequence[str], spellings: Spellings)
     for entry in lost:
         for phone in words.keys() & entry.phones:
             words[phone][entry.word] = None
-    missing = [MissingPhone(one, len(of), next(iter(of)), spellings.nearest(one)) for one, of in words.items()]
+    guessed = {one: spellings.nearest(one) for one in words} if len(words) <= MOST_GUESSED else {}
+    missing = [MissingPhone(one, len(of), next(iter(of)), guessed.get(one)) for one, of in words.items()]
     return tuple(sorted(missing, key=lambda one: (-one.num_words, one.phone)))

@@ -13,17 +13,29 @@ import numpy.typing as npt
 
 from pipeline.compiled import entry, inner
 from pipeline.decode.lexicon import ROOT, Row
-from pipeline.decode.options import FLOOR, NARROW_LABELS, NARROW_WIDTH
+from pipeline.decode.options import BURST, FLOOR, NARROW_LABELS, NARROW_WIDTH
 from pipeline.decode.paths import ADD, KEEP, REPEAT, START_WORD, follow_path
 from pipeline.decode.phones.tree import child_of
 from pipeline.decode.phones.work import Given
 from pipeline.decode.ranking import best_first, log_add
 from pipeline.decode.texts import end_score, extend, same_states
-from pipeline.decode.work import ALIKE, BEAMS, FRAME, NARROWED, NONE, STAMP, TRIED, Settings, Work, has_room, mix
-
-# Of an entry of the table of candidates, which here is one number: its row, below the stamp.
-ROW_BITS = 24
-ROW_MASK = (1 << ROW_BITS) - 1
+from pipeline.decode.work import (
+    ALIKE,
+    BEAMS,
+    FRAME,
+    MORE,
+    NARROWED,
+    NONE,
+    ROW_BITS,
+    ROW_MASK,
+    STAMP,
+    TEXTS,
+    TRIED,
+    Settings,
+    Work,
+    has_room,
+    mix,
+)
 
 
 @entry
@@ -47,7 +59,7 @@ def run(
             width, num_labels = min(width, NARROW_WIDTH), min(num_labels, NARROW_LABELS)
         if not has_room(work, settings, num_beams, num_labels):
             return t
-        work.counts[NARROWED] |= is_narrow
+        tried = work.counts[TRIED]
         work.counts[TRIED] += num_beams * num_labels
         now, then = work.beams[frame & 1], work.beams[1 - (frame & 1)]
         here = slice(offsets[t], offsets[t + 1])
@@ -59,7 +71,11 @@ def run(
             if i == num_labels and num > 0:
                 break  # else no word goes on as this frame says, and it is no blank: take it for one
             label, logp = (labels[here][i], logps[here][i]) if i < num_labels else (given.blank, FLOOR)
-            num, highest = _continue(work, given, now, num_beams, given.same[label], logp, num, highest)
+            num, highest = _continue(work, given, now, num_beams, given.same[label], logp, num, highest, tried)
+            if num < 0:  # out of rows, which nobody could know before: the frame is tried anew with more
+                work.counts[TRIED] = tried
+                return t
+        work.counts[NARROWED] |= is_narrow or work.counts[TRIED] > tried + BURST * settings.max_effort
         num = _best(work, given, num, width)
         for place in range(num):
             candidate = work.candidates[work.order[0, place]]
@@ -93,10 +109,10 @@ def finish(work: Work, given: Given) -> tuple[int, int]:
 
 @inner
 def _most_probable_first(labels: npt.NDArray[np.int32], logps: npt.NDArray[np.float64]) -> None:
-    """Of equals the lower label; in place."""
+    """Of equals the lower label, as labels ascend; in place."""
     for i in range(1, len(labels)):
         label, logp, j = labels[i], logps[i], i - 1
-        while j >= 0 and (logps[j] < logp or (logps[j] == logp and labels[j] > label)):
+        while j >= 0 and logps[j] < logp:
             labels[j + 1], logps[j + 1] = labels[j], logps[j]
             j -= 1
         labels[j + 1], logps[j + 1] = label, logp
@@ -104,9 +120,11 @@ def _most_probable_first(labels: npt.NDArray[np.int32], logps: npt.NDArray[np.fl
 
 @inner
 def _continue(
-    work: Work, given: Given, now: Any, num_beams: int, label: Row, logp: float, num: int, highest: float
+    work: Work, given: Given, now: Any, num_beams: int, label: Row, logp: float, num: int, highest: float, tried: int
 ) -> tuple[int, float]:
-    """Every hypothesis with one label of a frame. The number of candidates there are then, and the highest score."""
+    """Every hypothesis with one label of a frame. The number of candidates there are then, -1 where rows are missing;
+    and the highest score. `tried` is what had been before this frame, of which many homophones may make too much.
+    """
     trie, prune = given.trie, given.settings.beam_prune_logp
     entered, below = given.ahead
     for b in range(num_beams):
@@ -114,19 +132,26 @@ def _continue(
         logit, path = beam.logit + logp, beam.path + logp
         if logit + beam.rest < highest + prune:
             continue
-        part, how, rest = beam.part, KEEP if label == given.blank else REPEAT, beam.rest
+        part, how, rest, num_words = beam.part, KEEP if label == given.blank else REPEAT, beam.rest, 0
         if label != given.blank and label != beam.last:
             part = child_of(trie, beam.part, label)
             text_score = work.texts[beam.text].score
             if part < 0 or logit + (text_score + entered[part]) < highest + prune:
                 continue
             how, rest = START_WORD if beam.part == ROOT else ADD, text_score + below[part]
+            num_words = trie.words_first[part + 1] - trie.words_first[part]
+            if num_words > 0:
+                if work.counts[TRIED] > tried + BURST * given.settings.max_effort:
+                    num_words = 1
+                work.counts[TRIED] += num_words
+                needed = work.counts[TRIED] - tried
+                if needed > len(work.candidates) or work.counts[TEXTS] + num_words + 2 > len(work.texts):
+                    work.counts[MORE] = needed
+                    return -1, highest
         if (how < ADD or trie.first[part] < trie.first[part + 1]) and logit + rest >= highest + prune:
             num = _offer(work, given, num, b, beam.text, part, label, how, logit, path, rest)
             highest = max(highest, logit + rest)
-        if how < ADD:
-            continue
-        for place in range(trie.words_first[part], trie.words_first[part + 1]):
+        for place in range(trie.words_first[part], trie.words_first[part] + num_words):
             word = trie.words[place]
             text = extend(work, given, beam.text, word, word if len(given.hot.is_word) else np.int32(NONE))
             rest = work.texts[text].score + below[ROOT]
@@ -151,12 +176,12 @@ def _offer(
     rest: float,
 ) -> int:
     """Add a candidate, or merge it with the one that says the same; the number of candidates there are then."""
-    stamp, mask = work.counts[STAMP], len(work.slot_stamps) - 1
+    stamp, mask = work.counts[STAMP], len(work.slots) - 1
     # What is alike meets here, so that it is seen; where it is to stay, it need not.
     history = work.texts[text].history if given.settings.prune_history else np.int64(text)
     slot = mix(history ^ part, last) & mask
-    while work.slot_stamps[slot] >> ROW_BITS == stamp:
-        there = work.candidates[work.slot_stamps[slot] & ROW_MASK]
+    while work.slots[slot] >> ROW_BITS == stamp:
+        there = work.candidates[work.slots[slot] & ROW_MASK]
         if there.part == part and there.last == last:
             if there.text == text:
                 there.logit = log_add(there.logit, logit)
@@ -166,7 +191,7 @@ def _offer(
                 return num
             work.counts[ALIKE] += work.texts[there.text].history == work.texts[text].history
         slot = (slot + 1) & mask
-    work.slot_stamps[slot] = (stamp << ROW_BITS) | num
+    work.slots[slot] = (stamp << ROW_BITS) | num
     new = work.candidates[num]
     new.text, new.part, new.last, new.parent, new.how = text, part, last, parent, how
     new.logit, new.path, new.rest, new.score = logit, path, rest, logit + rest
@@ -210,22 +235,22 @@ def _best_of_alike(work: Work, given: Given, num: int) -> int:
     """Of candidates that say the same to the language models from here on the best, in work.order[0]; how many."""
     order, candidates = work.order, work.candidates
     work.counts[STAMP] += 1
-    stamp, mask = work.counts[STAMP], len(work.slot_stamps) - 1
+    stamp, mask = work.counts[STAMP], len(work.slots) - 1
     for place in range(num):
         c = order[0, place]
         new = candidates[c]
         slot = mix(work.texts[new.text].history ^ new.part, new.last) & mask
-        while work.slot_stamps[slot] >> ROW_BITS == stamp:
-            other = order[0, work.slot_stamps[slot] & ROW_MASK]
+        while work.slots[slot] >> ROW_BITS == stamp:
+            other = order[0, work.slots[slot] & ROW_MASK]
             there = candidates[other]
             if there.part == new.part and there.last == new.last and same_states(work, given, there.text, new.text):
                 if new.score > there.score:
-                    order[0, work.slot_stamps[slot] & ROW_MASK] = c
+                    order[0, work.slots[slot] & ROW_MASK] = c
                 order[0, place] = NONE
                 break
             slot = (slot + 1) & mask
         else:
-            work.slot_stamps[slot] = (stamp << ROW_BITS) | place
+            work.slots[slot] = (stamp << ROW_BITS) | place
     kept = 0
     for place in range(num):
         if order[0, place] >= 0:

@@ -10,20 +10,18 @@ context. Knows nothing of recordings.
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.fusion import HotwordScores, LmScores, TextScores, join
 from pipeline.decode.hypotheses import Beam, BeamChar, BeamWord, Decoded, WordModel
-from pipeline.decode.options import FLOOR, NARROW_LABELS, NARROW_WIDTH, Hotwords, SearchOptions
+from pipeline.decode.options import BURST, FLOOR, NARROW_LABELS, NARROW_WIDTH, Hotwords, SearchOptions
+from pipeline.decode.phones.pronunciation import Pronunciation
 from pipeline.decode.plain import Path, Span, check_emissions, items, log_add
 from pipeline.errors import RecordingError
 from pipeline.records import FloatArray
-
-if TYPE_CHECKING:
-    from pipeline.decode.phones.search import Pronunciation
 
 Phones = tuple[int, ...]
 
@@ -42,9 +40,7 @@ class _Hypothesis(NamedTuple):
 
 
 class PlainWordSearch:
-    def __init__(
-        self, alphabet: Alphabet, lexicon: "Sequence[Pronunciation]", models: Sequence[WordModel] = ()
-    ) -> None:
+    def __init__(self, alphabet: Alphabet, lexicon: Sequence[Pronunciation], models: Sequence[WordModel] = ()) -> None:
         self.alphabet, self.lexicon = alphabet, lexicon
         self.models = LmScores(models, compat=False)
         self.order = {word: place for place, (word, _) in reversed(list(enumerate(lexicon)))}
@@ -118,6 +114,7 @@ class _PlainStream:
         # Of the frame being worked on.
         self._merged: dict[Any, _Hypothesis] = {}
         self._highest = -math.inf
+        self._limit = math.inf  # of what has been tried
 
     def decoded(self, emissions: FloatArray) -> Decoded:
         check_emissions(emissions, self._search.alphabet)
@@ -141,6 +138,7 @@ class _PlainStream:
         if self._tried > self._options.max_effort * (self._frame + 1):
             self._narrowed = True
             width, labels = min(width, NARROW_WIDTH), labels[:NARROW_LABELS]
+        self._limit = self._tried + BURST * self._options.max_effort
         self._tried += len(labels) * len(self._beams)
         self._merged, self._highest = {}, -math.inf
         for label in labels:
@@ -149,6 +147,7 @@ class _PlainStream:
         if not self._merged:  # no word goes on as this frame says, and it is no blank: take it for one
             for beam in self._beams:
                 self._continue(beam, self._blank, FLOOR)
+        self._narrowed |= self._tried > self._limit
         kept = self._best_of_alike() if self._options.prune_history else self._near()
         chosen = sorted(range(len(kept)), key=lambda place: -kept[place].score)[:width]
         self._beams = [kept[place] for place in sorted(chosen)]
@@ -169,6 +168,8 @@ class _PlainStream:
         before = self._scores.text(beam.text, "").both
         if not (words or goes_on) or logit + (before + self._expected(part, entered=True)) < self._least():
             return
+        words = words[:1] if self._tried > self._limit else words
+        self._tried += len(words)
         path = self._said(beam, label, after)
         if goes_on:
             rest = before + self._expected(part, entered=False)

@@ -7,47 +7,27 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.compiled import one_at_a_time
-from pipeline.decode import work as rows
+from pipeline.decode import streams
 from pipeline.decode.alphabet import BLANK, Alphabet
 from pipeline.decode.beam import NO_HOTWORDS
 from pipeline.decode.collect import collect
-from pipeline.decode.hypotheses import Beam, BeamWord, Decoded, WordModel
+from pipeline.decode.hypotheses import Beam, Decoded, WordModel
 from pipeline.decode.lexicon import ROOT
-from pipeline.decode.likely import likely_labels, top_k
+from pipeline.decode.likely import SparseEmissions, top_k
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
 from pipeline.decode.phones.kernel import finish, run
-from pipeline.decode.phones.readout import Found, read_out
+from pipeline.decode.phones.pronunciation import Pronunciation
+from pipeline.decode.phones.readout import read_out
 from pipeline.decode.phones.tree import Ahead, PhoneLexicon
 from pipeline.decode.phones.work import BEAM, CANDIDATE, Given
-from pipeline.decode.streams import (
-    Emissions,
-    averaged,
-    begin,
-    chars_of,
-    decode_all,
-    lm_states,
-    states_of,
-    tables_of,
-    times_of,
-    weights_of,
-)
-from pipeline.decode.work import Hot, Settings, grown, new_work, refill_tables
+from pipeline.decode.streams import Emissions, averaged, beams_of, begin, decode_all, tables_of, weights_of
+from pipeline.decode.work import Hot, Settings, new_work
 from pipeline.errors import RecordingError, UsageError
 from pipeline.text.vocabulary import Vocabulary
-
-COLLECT_FROM = 1 << 16  # rows of a search, as in the search of letters
-
-
-class Pronunciation(NamedTuple):
-    """One way to say a word, as numbers of the model's labels."""
-
-    word: str
-    labels: tuple[int, ...]
 
 
 class WordSearch:
@@ -124,79 +104,46 @@ def check_lexicon(lexicon: Sequence[Pronunciation], alphabet: Alphabet) -> None:
             raise UsageError(f"the lexicon's pronunciation of {word!r} has {told}")
 
 
-class Stream:
-    """One search in progress: its hypotheses carry on from chunk to chunk."""
+class Stream(streams.Stream):
+    """A search for words in progress; the labels of its hypotheses are phones."""
 
     def __init__(
         self, search: WordSearch, options: SearchOptions, hot: tuple[Hot, Ahead, float], with_chars: bool
     ) -> None:
-        self._search, self._options = search, options
         num_models = len(search.models)
         settings = Settings(  # in these very types: the search would be compiled again for others
             beam_width=int(options.beam_width),
             beam_prune_logp=float(options.beam_prune_logp),
             prune_history=bool(options.prune_history),
-            history=1,
-            by_state=True,
+            history=0,
             compat=False,
             is_bpe=False,
             max_effort=float(options.max_effort),
             keep_chars=bool(with_chars),
             num_models=num_models,
             longest=0,
-            most=1 + search._lexicon.most_homophones,
             hot_weight=float(hot[2]),
         )
         same = np.array(search.alphabet.same(), np.int32)
         blank = int(same[search.vocabulary.blank])
-        trie, lms, weights = search._lexicon.trie, search._lms, search._weights
-        self._given = Given(trie, hot[1], same, blank, lms, weights, hot[0], settings)
-        self._work = new_work(options.beam_width, num_models, BEAM, CANDIDATE)
-        self.restart()
+        given = Given(search._lexicon.trie, hot[1], same, blank, search._lms, search._weights, hot[0], settings)
+        super().__init__(search, options, given, new_work(options.beam_width, num_models, BEAM, CANDIDATE))
 
     def restart(self) -> None:
-        """Forget everything heard so far."""
         first = begin(self._work, self._search.models)
         first["rest"] = self._given.ahead.below[ROOT]
 
-    def feed(self, emissions: Emissions) -> None:
-        """The next frames."""
-        likely = likely_labels(emissions, self._search.alphabet, self._options.token_min_logp, compat=False)
-        at = run(self._work, self._given, *likely, 0)
-        while at < likely.num_frames:
-            self._grow(int(likely.offsets[at + 1] - likely.offsets[at]))
-            at = run(self._work, self._given, *likely, at)
+    def _run(self, likely: SparseEmissions, first: int) -> int:
+        return run(self._work, self._given, *likely, first)
 
-    def result(self) -> Decoded:
-        """What has been said so far, as if it ended here; the search can go on."""
-        work = self._work
-        if work.counts[rows.FRAME] == 0:
-            return Decoded([Beam("", [], 0.0, 0.0, [], states_of(work, len(self._search.models)))], narrowed=False)
-        in_order, num = finish(work, self._given)
-        found = read_out(work, self._given, in_order, min(num, self._options.num_best))
-        return Decoded(self._beams(found), bool(work.counts[rows.NARROWED]))
-
-    def _grow(self, num_labels: int) -> None:
-        """Room for another frame: what nobody says any more is forgotten first, if that may be much."""
-        if self._work.counts[[rows.TEXTS, rows.WORDS, rows.CHARS]].max() >= COLLECT_FROM:
-            collect(self._work, self._given)
-            refill_tables(self._work)
-        self._work = grown(self._work, self._given.settings, num_labels)
-
-    def _beams(self, found: Found) -> list[Beam]:
-        spelled, labels = self._search._lexicon.words, self._search.alphabet.labels
-        spoken = [spelled[number] for number in found.words["label"].tolist()]
-        words = [BeamWord(word, *time) for word, time in zip(spoken, times_of(found.words), strict=True)]
-        num_models, beams, word, label = len(self._search.models), [], 0, 0
-        for number, (logit, score) in enumerate(found.scores.tolist()):
-            next_word, next_label = word + int(found.num_words[number]), label + int(found.num_labels[number])
-            said = words[word:next_word][::-1]
-            phones = chars_of(found.labels[label:next_label][::-1], labels) if self._given.settings.keep_chars else []
-            of_models = slice(number * num_models, (number + 1) * num_models)
-            states = lm_states(*(array[of_models] for array in found.states))
-            beams.append(Beam(" ".join(one.word for one in said), said, logit, score, phones, states))
-            word, label = next_word, next_label
-        return beams
+    def _best(self) -> list[Beam]:
+        in_order, num = finish(self._work, self._given)
+        found = read_out(self._work, self._given, in_order, min(num, self._options.num_best))
+        spelled = self._search._lexicon.words
+        words = [spelled[number] for number in found.words["label"].tolist()]
+        ends = np.cumsum(found.num_words).tolist()
+        texts = [words[start:end][::-1] for start, end in zip([0, *ends], ends, strict=False)]
+        return beams_of(found, texts, self._search.alphabet.labels, self._given.settings.keep_chars)
 
 
 def warm_up(search: WordSearch | None = None) -> float:

@@ -5,7 +5,7 @@ Nodes are numbered breadth first, so that a node's children are neighbours. Know
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,9 @@ from pipeline.compiled import entry, inner
 from pipeline.decode.hypotheses import WordModel
 from pipeline.decode.lexicon import ROOT, Flags, Ints, Longs, Row
 from pipeline.decode.options import LN10, MARKS, LmWeights
+from pipeline.decode.phones.pronunciation import Pronunciation
 from pipeline.lm.lookup import advance, states
 from pipeline.lm.tables import Backoffs, Lengths, StateWords, Tables
-
-if TYPE_CHECKING:
-    from pipeline.decode.phones.search import Pronunciation
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,7 +44,7 @@ class Ahead(NamedTuple):
 class PhoneLexicon:
     """The trie, with all that follows from a lexicon and language models, but not from their weights."""
 
-    def __init__(self, lexicon: "Sequence[Pronunciation]", num_labels: int, models: Sequence[WordModel] = ()) -> None:
+    def __init__(self, lexicon: Sequence[Pronunciation], num_labels: int, models: Sequence[WordModel] = ()) -> None:
         numbers: dict[str, int] = {}
         of_word = np.fromiter((numbers.setdefault(word, len(numbers) + 1) for word, _ in lexicon), np.int64)
         self.words = ["", *numbers]
@@ -68,7 +66,6 @@ class PhoneLexicon:
             word_ids=ids.astype(np.int32),
             unknown_word=unknown.astype(np.uint8),
         )
-        self.most_homophones = int(np.diff(self.trie.words_first).max())
         self._parent, self._of_word, self._ends = parent, of_word, ends
         self._entered, self._below = self._masses([m.model.tables for m in models])
 
@@ -112,7 +109,7 @@ class PhoneLexicon:
         return expected / (sum(weight.share for weight in weights) or 1.0)
 
 
-def _grown(lexicon: "Sequence[Pronunciation]", num_labels: int) -> tuple[Longs, Longs, Longs]:
+def _grown(lexicon: Sequence[Pronunciation], num_labels: int) -> tuple[Longs, Longs, Longs]:
     """Each node's parent and phone; the node that each pronunciation ends at."""
     lengths = np.fromiter((len(labels) for _, labels in lexicon), np.int64)
     labels = np.fromiter(chain.from_iterable(labels for _, labels in lexicon), np.int64)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.decode.hypotheses import WordModel
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
-from pipeline.decode.phones.search import Pronunciation
+from pipeline.decode.phones.pronunciation import Pronunciation
 from pipeline.lm.model import LanguageModel
 from pipeline.text.vocabulary import Vocabulary
 from tests.decode.problems import WORDS

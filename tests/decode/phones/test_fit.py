@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decode.phones.fit import Fitted, fitted
+from pipeline.decode.phones.fit import MOST_GUESSED, Fitted, fitted
 from pipeline.demo.phones import LABELS, VOCABULARY
 from pipeline.errors import UsageError
 from pipeline.text.phone_map import parse_phone_map, phone_map_text
@@ -115,6 +115,29 @@ def test_many_faults_are_told_in_few_words():
     told = fitted([*lexicon, Entry("a", ("æ",))], VOCABULARY).warnings()
     assert "and 1,994 more; 2,000 of 2,001 words (99.95%)" in told[0]
     assert all(len(one) < 700 for one in told)
+
+
+def test_many_missing_phones_are_not_guessed_at(monkeypatch):
+    """A text given as a lexicon has thousands, each of which takes a millisecond; and there is nothing to advise."""
+    asked = []
+    nearest = Spellings.nearest
+    monkeypatch.setattr(Spellings, "nearest", lambda self, phone: asked.append(phone) or nearest(self, phone))
+    few = [Entry(f"w{number}", ("AE1", f"x{number}")) for number in range(MOST_GUESSED - 1)]
+    found = fitted([*few, Entry("at", ("AE1", "t")), Entry("a", ("æ",))], VOCABULARY)
+    assert len(asked) == len(set(asked)) == MOST_GUESSED and found.suggestion["AE1"] == ("æ",)
+    asked.clear()
+    many = fitted([*few, Entry("at", ("AE1", "xx")), Entry("a", ("æ",))], VOCABULARY)
+    assert (asked, many.suggestion, len(many.missing)) == ([], {}, MOST_GUESSED + 1)
+    assert len(many.warnings()) == 1
+
+
+def test_lines_that_would_mend_nothing_are_no_advice():
+    """Of each word a phone is left without a guess; of the last, a way to say it comes back."""
+    hopeless = fit("church t͡ʃ yː\nuber yː b ɚ\nsee s\n", "tʃ", "ɚ", "s")
+    assert hopeless.suggestion and hopeless.num_mended == 0 and len(hopeless.warnings()) == 1
+    narrowed = fit("church t͡ʃ\nchurch tʃ s\n", "tʃ", "s")
+    assert (narrowed.num_mended, narrowed.num_widened) == (0, 1)
+    assert "| ends a line) 1 word could be said in more ways, if they are right: t͡ʃ tʃ; " in narrowed.warnings()[1]
 
 
 # ---- the guesses

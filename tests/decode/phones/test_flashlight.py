@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.decode.hypotheses import Decoded, WordModel
 from pipeline.decode.options import FOR_PHONES, LmWeights
-from pipeline.decode.phones.search import Pronunciation, WordSearch
+from pipeline.decode.phones.pronunciation import Pronunciation
+from pipeline.decode.phones.search import WordSearch
 from pipeline.demo.phones import DIFFICULTIES, LABELS, VOCABULARY, simulate
 from pipeline.lm.model import LanguageModel
 from pipeline.records import ErrorCounts

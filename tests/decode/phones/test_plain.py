@@ -11,7 +11,8 @@ from pipeline.decode.fusion import LmScores
 from pipeline.decode.hypotheses import Decoded, WordModel
 from pipeline.decode.options import LmWeights
 from pipeline.decode.phones.plain import PlainWordSearch
-from pipeline.decode.phones.search import Pronunciation, alphabet_of
+from pipeline.decode.phones.pronunciation import Pronunciation
+from pipeline.decode.phones.search import alphabet_of
 from pipeline.lm.model import LanguageModel
 from pipeline.text.vocabulary import Vocabulary
 from tests.decode import problems

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.decode import streams
 from pipeline.decode import work as rows
 from pipeline.decode.hypotheses import Beam, Decoded, WordModel
 from pipeline.decode.likely import top_k
-from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
+from pipeline.decode.options import BURST, Hotwords, LmWeights, SearchOptions
 from pipeline.decode.phones import search as searching
 from pipeline.decode.phones.plain import PlainWordSearch
-from pipeline.decode.phones.search import Pronunciation, Stream, WordSearch, alphabet_of
+from pipeline.decode.phones.pronunciation import Pronunciation
+from pipeline.decode.phones.search import Stream, WordSearch, alphabet_of
 from pipeline.errors import RecordingError, UsageError
 from pipeline.lm.model import LanguageModel
 from pipeline.text.vocabulary import Vocabulary
@@ -205,7 +207,7 @@ def test_forgetting_changes_nothing(models: dict[int, LanguageModel], monkeypatc
         weight = problem.hotwords.weight if problem.hotwords else 0.0
         answers = []
         for collect_from in (1 << 40, 0):
-            monkeypatch.setattr(searching, "COLLECT_FROM", collect_from)
+            monkeypatch.setattr(streams, "COLLECT_FROM", collect_from)
             stream = Stream(search, problem.options, (hot, ahead, weight), with_chars=True)
             for frame in range(len(problem.emissions)):
                 stream.feed(problem.emissions[frame : frame + 1])
@@ -227,7 +229,7 @@ def test_hours_take_no_more_memory_than_their_text(models: dict[int, LanguageMod
     work = stream._work
     assert work.counts[rows.FRAME] == len(emissions) > 30_000
     largest = max(len(work.texts), len(work.words), len(work.chars))
-    assert largest <= 4 * searching.COLLECT_FROM < work.counts[rows.TRIED] / 10
+    assert largest <= 4 * streams.COLLECT_FROM < work.counts[rows.TRIED] / 10
     best = stream.result().beams[0]
     assert len(best.text.split()) == len(best.words) > 3000
 
@@ -273,13 +275,33 @@ def test_many_homophones_and_labels_in_one_frame_have_room() -> None:
     assert len({beam.text for beam in beams}) == len(beams) > 1000
 
 
+def test_many_homophones_are_effort_and_take_no_more_memory_than_it_allows(models: dict[int, LanguageModel]) -> None:
+    """The risk: gigabytes for a lexicon that says thousands of words alike, and a row that does not tell of it."""
+    lexicon = tuple(Pronunciation(f"w{n}", (A,)) for n in range(2000))
+    search = WordSearch(VOCABULARY, lexicon, [WordModel(models[3])])
+    emissions = said.say([A] * 25)
+    options = SearchOptions(num_best=100)
+    stream = Stream(search, options, (searching.NO_HOTWORDS, search._ahead, 0.0), with_chars=True)
+    stream.feed(emissions)
+    told = stream.result()
+    assert told.narrowed and len(told.beams[0].words) == 25
+    most = BURST * options.max_effort
+    assert len(stream._work.candidates) <= 2 * most and len(stream._work.texts) <= 4 * most
+    few = Problem(lexicon[:60], emissions, (WordModel(models[3]),), None, SearchOptions(num_best=100, max_effort=20.0))
+    ours, twins = decoded_by_both(few)
+    same_beams(ours, twins)
+    assert ours.narrowed
+    assert not one(search.decode([said.say([A])], SearchOptions())).narrowed
+
+
 WARMED_UP = """
 import numpy as np
 from pipeline.decode import collect, likely, work
 from pipeline.decode.hypotheses import WordModel
 from pipeline.decode.options import Hotwords, SearchOptions
 from pipeline.decode.phones import kernel, readout, tree
-from pipeline.decode.phones.search import Pronunciation, WordSearch, warm_up
+from pipeline.decode.phones.pronunciation import Pronunciation
+from pipeline.decode.phones.search import WordSearch, warm_up
 from pipeline.decode.likely import top_k
 from pipeline.lm.model import LanguageModel
 from pipeline.text.vocabulary import Vocabulary

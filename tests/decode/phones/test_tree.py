@@ -9,7 +9,7 @@ import pytest
 from pipeline.decode.hypotheses import WordModel
 from pipeline.decode.lexicon import ROOT
 from pipeline.decode.options import LN10, LmWeights
-from pipeline.decode.phones.search import Pronunciation
+from pipeline.decode.phones.pronunciation import Pronunciation
 from pipeline.decode.phones.tree import PhoneLexicon, child_of
 from pipeline.decode.scorers import NativeScorer
 from pipeline.lm.model import LanguageModel
