@@ -87,7 +87,7 @@ def device_of(device_map: Any) -> torch.device:
     try:
         device = torch.device("cuda", wanted) if type(wanted) is int else torch.device(wanted)
     except (RuntimeError, TypeError) as error:
-        raise UsageError(f"device_map {device_map!r} is not one device: cpu, cuda, cuda:0, ... or auto") from error
+        raise UsageError(f"device {device_map!r} is not one device: cpu, cuda, cuda:0, ... or auto") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device_map {device_map!r}: torch finds {torch.cuda.device_count()} GPUs here")
+        raise UsageError(f"device {device_map!r}: torch finds {torch.cuda.device_count()} GPUs here")
     return device

@@ -206,4 +206,9 @@ def _decoder(name: str | os.PathLike[str], hub: Mapping[str, Any]) -> Any:
     from pipeline.decode.ctcdecoder import BeamSearchDecoderCTC
     from pipeline.decode.directory import decoder_directory
 
+    if os.path.isfile(name):
+        raise UsageError(
+            f"decoder = {os.fspath(name)} is a file: give a directory with alphabet.json and language_model/, or what "
+            "pipeline.decode.ctcdecoder.build_ctcdecoder makes of the labels and a language model"
+        )
     return BeamSearchDecoderCTC.load_from_dir(decoder_directory(name, hub))

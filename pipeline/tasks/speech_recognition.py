@@ -85,11 +85,8 @@ class AutomaticSpeechRecognitionPipeline(Task[Recognition]):
             raise UsageError("a phoneme model knows no words: return_timestamps='char' tells the times of its phones")
         if options.decoder_kwargs and self.decoder is None:
             raise UsageError("decoder_kwargs are for a decoder, and there is none: give decoder=")
-        if options.decoder_kwargs:
-            known = _options_of(self.decoder.decode_beams)
-            for name in options.decoder_kwargs:
-                if name not in known:
-                    raise UsageError(f"decoder_kwargs: {unknown(name, known)}")
+        if self.decoder is not None:
+            _check_arguments(self.decoder.decode_beams, options.decoder_kwargs)
         self._chunking(options)
 
     @property
@@ -169,6 +166,17 @@ class AutomaticSpeechRecognitionPipeline(Task[Recognition]):
     def _timed(self, offset: Mapping[str, Any], kind: str) -> dict[str, Any]:
         start, end = (offset[f"{side}_offset"] * self.samples_per_frame / SAMPLE_RATE for side in ("start", "end"))
         return {"text": offset[kind], "timestamp": (start, end)}
+
+
+def _check_arguments(decode: Any, asked: Any) -> None:
+    if not isinstance(asked, Mapping):
+        raise UsageError(f"decoder_kwargs is a dictionary of arguments of decode_beams, not {asked!r}")
+    if any(one.kind is one.VAR_KEYWORD for one in inspect.signature(decode).parameters.values()):
+        return  # somebody's own, which takes what it is given
+    known = _options_of(decode)
+    for name in asked:
+        if name not in known:
+            raise UsageError(f"decoder_kwargs: {unknown(name, known)}")
 
 
 def _options_of(decode: Any) -> list[str]:

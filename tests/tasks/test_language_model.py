@@ -89,6 +89,8 @@ def test_with_a_language_model_only_words_have_times(with_lm: Path) -> None:
         ours(with_lm, return_timestamps="char")
     with pytest.raises(UsageError, match="no decoder: it has no decode_beams"):
         ours(with_lm, decoder=3)
+    with pytest.raises(UsageError, match=r"alphabet.json is a file: give a directory with alphabet.json and language"):
+        ours(with_lm, decoder=with_lm / "alphabet.json")
 
 
 def test_what_a_decoder_does_not_take_is_said_before_anything_is_computed(with_lm: Path) -> None:
@@ -100,6 +102,8 @@ def test_what_a_decoder_does_not_take_is_said_before_anything_is_computed(with_l
     for wrong in (misspelt, {"logits": 1}, {"pool": None}):
         with pytest.raises(UsageError, match="decoder_kwargs: there is no argument"):
             mine("/no/such/file.wav", decoder_kwargs=wrong)
+    with pytest.raises(UsageError, match="decoder_kwargs is a dictionary of arguments of decode_beams, not 20"):
+        mine("/no/such/file.wav", decoder_kwargs=20)
 
 
 def test_many_recordings_are_searched_at_once_and_a_state_to_begin_with_reaches_the_search_of_one(

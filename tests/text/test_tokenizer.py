@@ -214,6 +214,8 @@ def test_many_tokens_can_be_added_one_by_one(directory: Path, monkeypatch: pytes
     assert made == []
     assert ours.tokenize("a<49>b<4>") == ours.tokenize("a <49> b <4>".replace(" ", "")) == ["a", "<49>", "b", "<4>"]
     assert len(made) == 1
+    ours.add_tokens("b<")  # and none is forgotten that came after a text
+    assert ours.tokenize("ab<4>") == ["a", "b<", "4", ">"]
 
 
 @given(known=st.lists(st.text("ab.|(\\", min_size=1, max_size=4), max_size=8), text=st.text("ab.|(\\", max_size=14))
