@@ -236,7 +236,7 @@ def _greedy(block: Sequence[FloatArray]) -> list[Said]:
 
 def _compat(search: Any, block: Sequence[FloatArray]) -> list[Said]:
     """As the drop-in decoder does it: like pyctcdecode, it does not take for granted what it is given."""
-    from pipeline.decode.ctcdecoder import log_probabilities
+    from pipeline.decode.probabilities import log_probabilities
 
     logps = [log_probabilities(emissions, compat=True) for emissions in block]
     return native(search, logps, AS_PYCTCDECODE)

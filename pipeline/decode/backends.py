@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pipeline.decode.alphabet import Alphabet
-from pipeline.decode.ctcdecoder import log_probabilities
 from pipeline.decode.hypotheses import Beam, BeamWord, Decoded, WordModel
 from pipeline.decode.options import Hotwords, SearchOptions
+from pipeline.decode.probabilities import log_probabilities
 from pipeline.decode.settings import DecodeSettings, LmSettings, check_same, lexicon_of, unigrams_of
 from pipeline.errors import RecordingError, UsageError
 from pipeline.records import Alternative, FloatArray, Phone, Recording, Word

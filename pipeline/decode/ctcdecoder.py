@@ -22,7 +22,7 @@ from pipeline.decode.arguments import hot_words, lm_weights, search_options, who
 from pipeline.decode.directory import read_directory, write_directory
 from pipeline.decode.hypotheses import Beam, Decoded, WordModel
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
-from pipeline.decode.probabilities import log_probabilities as log_probabilities
+from pipeline.decode.probabilities import log_probabilities
 from pipeline.decode.unigrams import arpa_unigrams, misfits
 from pipeline.errors import RecordingError, UsageError
 
@@ -247,6 +247,8 @@ class BeamSearchDecoderCTC:
         if array.ndim != 2:
             hint = "; decode_batch takes several at once" if array.ndim == 3 else ""
             raise UsageError(f"{name}: the shape is {array.shape}, not one of two dimensions, time and labels{hint}")
+        if array.dtype.kind not in "biuf":
+            raise UsageError(f"{name}: they are of {array.dtype}, not numbers")
         try:
             self._alphabet.check_width(array.shape[1])
         except UsageError as error:

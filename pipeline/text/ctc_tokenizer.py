@@ -36,8 +36,8 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
     - A word delimiter that is not "|" is kept by `from_pretrained`, which there goes back to "|".
     - `set_target_lang` leaves nothing of the language before; there, its longer labels stay, with its ids.
     - Of labels of several letters that overlap in a text, the first one counts, and of those that begin there the
-      longest. There, a label is lost if it is within what began like a longer one: of aac, abbab, ba and others,
-      "abba" is a, b, b, a instead of a, b, ba.
+      longest. There, a label is lost if it is within what began like a longer one: where "bc" and "abcx" are labels,
+      "abcdx" is a, b, c, d, x instead of a, bc, d, x.
     - Offsets are Python's numbers.
     """
 

@@ -211,6 +211,8 @@ def _asked(request: dict[str, Any]) -> Any:
 def _near(language: str, voices: dict[str, str]) -> str:
     """The languages that somebody who wrote this may have meant, by code or by name."""
     wanted = language.lower().replace("_", "-")
+    if (same := next((code for code in voices if code.lower() == wanted), None)) is not None:
+        return f"; did you mean {same}?"
     alike = (code for code, name in voices.items() if _stem(code) == _stem(wanted) or name.lower().startswith(wanted))
     by_word = {word: code for code, name in voices.items() for word in (name.lower(), code.lower())}
     close = (by_word[word] for word in difflib.get_close_matches(wanted, by_word, n=3, cutoff=0.6))

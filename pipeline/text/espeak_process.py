@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-INSTALL = 'pip install "nightshift[phonemes]"'
+INSTALL = "pip install phonemizer espeakng-loader"
 FAULT = "fault"  # the key of an answer that tells one
 
 # espeak-ng copies the path of its data into 160 bytes. Where it does not fit, it looks in the folder in which it was

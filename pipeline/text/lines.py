@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pipeline import store
 from pipeline.errors import UsageError
 from pipeline.storage_errors import as_usage, storage_reason, without_secrets
+from pipeline.text.foreign import foreign
 
 GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = "\ufeff"
@@ -32,18 +33,28 @@ def contents(location: str, what: str) -> bytes:
             raise UsageError(": ".join(filter(None, (named, fault.reason, fault.detail)))) from error
 
 
+def unpacked(data: bytes, name: str) -> bytes:
+    """As it is where it is not gzipped."""
+    if not data.startswith(GZIP_MAGIC):
+        return data
+    try:
+        return gzip.decompress(data)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UsageError(f"{name}: a damaged gzip file ({error}); fetch or pack it again") from error
+
+
 def numbered(data: bytes, name: str) -> Iterator[tuple[int, str]]:
     """The lines from 1, unpacked where they are gzipped, without a byte order mark and what ends them."""
-    if data.startswith(GZIP_MAGIC):
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UsageError(f"{name}: a damaged gzip file ({error}); fetch or pack it again") from error
+    data = unpacked(data, name)
+    if (kind := foreign(data)) is not None:
+        raise UsageError(f"{name}: {kind}, where lines of text are expected; give another file")
     if (encoding := _OTHER_ENCODINGS.get(data[:2])) is not None:
         raise UsageError(f"{name}: {encoding}, not UTF-8; convert it, with iconv for instance")
     try:
         text = data.decode().removeprefix(BYTE_ORDER_MARK)
     except UnicodeDecodeError as error:
+        if b"\0" in data:
+            raise UsageError(f"{name}: a binary file, where lines of text are expected; give another file") from error
         line = data.count(b"\n", 0, error.start) + 1
         raise UsageError(
             f"{name} line {line}: not UTF-8 ({error.reason}); convert it, with iconv for instance"

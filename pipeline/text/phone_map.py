@@ -5,13 +5,14 @@ nothing of what a model can emit.
 """
 # ruff: noqa: RUF002 - signs of the phonetic alphabet are what is meant
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pipeline.errors import UsageError
 from pipeline.text.lines import contents, numbered, pieces
 from pipeline.text.pronunciations import uncommented
 
 PhoneMap = Mapping[str, tuple[str, ...]]
+NUM_EXAMPLES = 3  # phones that a warning names of each
 
 
 def read_phone_map(location: str) -> PhoneMap:
@@ -40,6 +41,14 @@ def phone_map_text(mapped: PhoneMap) -> bytes:
 
 def map_lines(mapped: PhoneMap) -> list[str]:
     return [" ".join((phone, *to)) for phone, to in mapped.items()]
+
+
+def untouched(mapping: PhoneMap, phones: Collection[str]) -> str | None:
+    """A warning where the map says nothing of any phone of a lexicon, as another lexicon's does."""
+    if not mapping or not mapping.keys().isdisjoint(phones):
+        return None
+    its, theirs = (" ".join(sorted(some)[:NUM_EXAMPLES]) for some in (mapping, phones))
+    return f"the phone map changes nothing: it maps {its} ..., but the lexicon has {theirs} ...; is it for another one?"
 
 
 def mapped_phones(phones: Sequence[str], mapping: PhoneMap) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pipeline.errors import UsageError
-from pipeline.text.lines import BYTE_ORDER_MARK, SPACES, numbered, pieces
+from pipeline.text.foreign import LANGUAGE_MODEL, foreign
+from pipeline.text.lines import BYTE_ORDER_MARK, SPACES, numbered, pieces, unpacked
 
 COMMENTS = ("#", ";;;")
 _COMMENT = re.compile(r"(?<=[ \t])#.*")
@@ -27,13 +28,22 @@ class Entry(NamedTuple):
 
 def parse_lexicon(data: bytes, name: str) -> list[Entry]:
     """The entries in a file's contents, plain or gzip, each once, in its order; `name` is what messages call it."""
-    lines = ((number, uncommented(line)) for number, line in numbered(data, name))
-    entries = dict.fromkeys(_entry(line, f"{name} line {number}") for number, line in lines if line)
+    data = unpacked(data, name)
+    if foreign(data) == LANGUAGE_MODEL:
+        raise UsageError(f"{name}: a language model, not a lexicon; {_advice(name)}")
+    lines = {number: text for number, line in numbered(data, name) if (text := uncommented(line))}
+    if lines and all(len(pieces(line)) == 1 for line in lines.values()):
+        raise UsageError(f"{name}: words without phones, not a lexicon; {_advice(name)}")
+    entries = dict.fromkeys(_entry(line, f"{name} line {number}") for number, line in lines.items())
     if not entries:
         raise UsageError(
             f"{name}: no word in it; a line of a lexicon is a word and its phones, as in HELLO  HH AH L OW"
         )
     return list(entries)
+
+
+def _advice(name: str) -> str:
+    return f"nightshift build-lexicon {name} OUT --language L has espeak say how its words sound"
 
 
 def uncommented(line: str) -> str:

@@ -13,11 +13,11 @@ import pytest
 from pipeline.decode import work as rows
 from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.beam import BeamSearch
-from pipeline.decode.ctcdecoder import log_probabilities
 from pipeline.decode.hypotheses import Beam, Decoded, WordModel
 from pipeline.decode.likely import SparseEmissions, top_k
 from pipeline.decode.options import Hotwords, LmWeights, SearchOptions
 from pipeline.decode.plain import PlainBeamSearch
+from pipeline.decode.probabilities import log_probabilities
 from pipeline.decode.scorers import NativeScorer
 from pipeline.errors import RecordingError, UsageError
 from pipeline.lm.model import LanguageModel

@@ -10,9 +10,9 @@ from pipeline.decode import work as rows
 from pipeline.decode.alphabet import Alphabet
 from pipeline.decode.beam import BeamSearch
 from pipeline.decode.collect import collect
-from pipeline.decode.ctcdecoder import log_probabilities
 from pipeline.decode.hypotheses import Beam, WordModel
 from pipeline.decode.options import SearchOptions
+from pipeline.decode.probabilities import log_probabilities
 from pipeline.lm.model import LanguageModel
 from tests.decode import problems
 from tests.decode.problems import LETTERS

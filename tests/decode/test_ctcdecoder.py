@@ -18,10 +18,11 @@ import pytest
 
 from pipeline.decode import ctcdecoder
 from pipeline.decode.alphabet import Alphabet
-from pipeline.decode.ctcdecoder import BeamSearchDecoderCTC, build_ctcdecoder, log_probabilities
+from pipeline.decode.ctcdecoder import BeamSearchDecoderCTC, build_ctcdecoder
 from pipeline.decode.hypotheses import WordModel
 from pipeline.decode.options import AS_PYCTCDECODE, Hotwords, LmWeights
 from pipeline.decode.plain import PlainBeamSearch
+from pipeline.decode.probabilities import log_probabilities
 from pipeline.errors import UsageError
 from pipeline.lm.model import LanguageModel
 from tests.decode import problems

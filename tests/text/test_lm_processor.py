@@ -380,6 +380,8 @@ def test_threads_and_lengths_of_another_type_are_named(ours: Wav2Vec2ProcessorWi
         ours.batch_decode([logits], lengths=[3.7])
     with pytest.raises(UsageError, match="logits are an array, a tensor, or a list of these, not None"):
         ours.batch_decode(None)
+    with pytest.raises(UsageError, match=r"the logits: they are of .*, not numbers"):
+        ours.decode([["a"] * len(LABELS)])
     with pytest.raises(UsageError, match="threads is a whole number"):
         ours.decoder.decode_batch(None, [logits], threads="2")
 

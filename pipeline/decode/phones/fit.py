@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.decode.options import MARKS
 from pipeline.decode.phones.pronunciation import Pronunciation
 from pipeline.errors import UsageError
-from pipeline.text.phone_map import PhoneMap, map_lines
+from pipeline.text.phone_map import PhoneMap, map_lines, untouched
 from pipeline.text.phone_spellings import Spellings
 from pipeline.text.pronunciations import Entry
 from pipeline.text.vocabulary import Vocabulary
@@ -43,12 +43,14 @@ class Fitted:
     num_narrowed: int  # words that have fewer pronunciations left
     num_mended: int  # unreachable words that would be reachable with the nearest labels
     num_widened: int  # narrowed words that would have more pronunciations left
+    map_fault: str | None  # what is wrong with the phone map
 
     def warnings(self) -> list[str]:
         """One line each; nothing where all of the lexicon fits."""
+        told = [self.map_fault] if self.map_fault else []
         if not self.num_unreachable and not self.num_narrowed:
-            return []
-        told = [" ".join(filter(None, (self._fault(), self._harm())))]
+            return told
+        told.append(" ".join(filter(None, (self._fault(), self._harm()))))
         if self.num_mended or self.num_widened:
             told.append(self._advice())
         return told
@@ -130,6 +132,7 @@ def examined(pronunciations: Sequence[Entry], vocabulary: Vocabulary, phone_map:
         num_narrowed=len(narrowed),
         num_mended=len(mended & unreachable.keys()),
         num_widened=len(mended & narrowed),
+        map_fault=untouched(phone_map or {}, spelt),
     )
 
 
