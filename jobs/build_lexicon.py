@@ -3,10 +3,11 @@
 import argparse
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobs import show
@@ -16,21 +17,30 @@ from pipeline.progress import clock
 
 if TYPE_CHECKING:
     from pipeline.decode.phones.fit import Fitted
+    from pipeline.text.espeak import Phonemizer
+    from pipeline.text.in_sentences import Heard
     from pipeline.text.phone_map import PhoneMap
     from pipeline.text.pronunciations import Entry
+    from pipeline.text.vocabulary import Vocabulary
 
 AT_ONCE = 2000  # words between two lines of progress: a tenth of a second
+NUM_EXAMPLES = 3  # of words left out
+ARE_MARKS = "marks, which nobody says"
+_MARK = re.compile(r"<[^<>]+>")  # in lists of words: <unk>, <s>, <noise>
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "words",
         metavar="WORDS",
-        help="a file of words, one a line, a language model (KenLM or ARPA) or a lexicon, by path or URL",
+        help="with --language words, one a line, or a language model (KenLM or ARPA); without it a lexicon; "
+        "by path or URL",
     )
     parser.add_argument("output", metavar="OUT", help="the lexicon; gzipped where its name ends in .gz")
     told = "as espeak names it, such as en-us; without it WORDS is a lexicon, whose phones are kept"
     parser.add_argument("--language", metavar="L", help=told)
+    told = "sentences, one a line: words get the ways they are said there too, as function words have others than alone"
+    parser.add_argument("--text", metavar="FILE", help=told)
     parser.add_argument(
         "--phone-map", metavar="FILE", help="a phone map: lines of a phone and those to write in its place"
     )
@@ -42,18 +52,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipeline.text.phone_map import phone_map_text, read_phone_map
+    from pipeline.decode.phones.fit import examined
+    from pipeline.text.phone_map import phone_map_text, read_phone_map, untouched
     from pipeline.text.pronunciations import lexicon_text
 
     began = time.monotonic()
+    if options.text and not options.language:
+        raise UsageError("--text is for espeak to say: give --language too")
     if options.write_phone_map and not options.model:
         raise UsageError("--write-phone-map writes what fits a model: give --model too")
     _check_free([options.output, *filter(None, [options.write_phone_map])], options.overwrite)
-    entries, left_out = _pronounced(options.words, options.language)
-    if options.phone_map:
-        entries = _mapped(entries, read_phone_map(options.phone_map))
-    fit = _fit(entries, options.model) if options.model else None
-    figures = _figures(entries, left_out) | {"output": options.output, "fit": fit and _fit_figures(fit)}
+    vocabulary = _vocabulary(options.model) if options.model else None
+    mapping = read_phone_map(options.phone_map) if options.phone_map else {}
+    pronounced = _said_by_espeak(options) if options.language else _kept(options.words)
+    unmapped = {phone for _, phones in pronounced.entries for phone in phones}
+    entries = _mapped(pronounced.entries, mapping)
+    fit = examined(entries, vocabulary) if vocabulary else None
+    figures = _figures(entries, pronounced) | {"output": options.output, "fit": fit and _fit_figures(fit)}
     figures["bytes"] = _write(options.output, lexicon_text(entries))
     if fit is not None and options.write_phone_map:
         _write(options.write_phone_map, phone_map_text(fit.suggestion))
@@ -63,8 +78,8 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(figures))
     else:
         _print(figures, options.write_phone_map)
-    if fit is not None:
-        show.warnings(fit.warnings())
+    map_fault = untouched(mapping, unmapped)
+    show.warnings([*filter(None, [map_fault]), *(fit.warnings() if fit else [])])
     return 0
 
 
@@ -82,55 +97,84 @@ def _check_free(locations: list[str], overwrite: bool) -> None:
         raise UsageError(f"OUT and --write-phone-map are one place, {locations[0]}; name two files")
 
 
-def _pronounced(location: str, language: str | None) -> tuple[list["Entry"], Counter[str]]:
-    """The lexicon, and how many words were left out by the reason why."""
+@dataclass(frozen=True)
+class _Pronounced:
+    entries: list["Entry"]
+    left_out: dict[str, list[str]]  # words by the reason why
+    heard: "Heard | None" = None  # in sentences
+
+
+def _kept(location: str) -> _Pronounced:
+    """A lexicon's own phones."""
     from pipeline.decode.options import MARKS
+    from pipeline.text.lines import contents
+    from pipeline.text.pronunciations import parse_lexicon
+
+    if _is_language_model(location):
+        raise UsageError(f"{location} is a language model: give --language, so that espeak says how its words sound")
+    entries = parse_lexicon(contents(location, "lexicon"), location)
+    if not (spoken := [entry for entry in entries if entry.word not in MARKS]):
+        raise UsageError(f"{location}: no words in it but marks of language models")
+    return _Pronounced(spoken, {ARE_MARKS: list(dict.fromkeys(word for word, _ in entries if word in MARKS))})
+
+
+def _said_by_espeak(options: argparse.Namespace) -> _Pronounced:
+    from pipeline.text.espeak import Phonemizer
+    from pipeline.text.in_sentences import heard, in_capitals
+    from pipeline.text.lines import contents, numbered
     from pipeline.text.pronunciations import Entry, is_writable
 
-    words, entries = _read(location, language)
-    left_out = Counter({"that are marks of language models": len(MARKS.intersection(words))})
-    if language is None:
-        if entries is None:
-            raise UsageError(f"{location} holds words alone: give --language, so that espeak says how they sound")
-        if not (spoken := [entry for entry in entries if entry.word not in MARKS]):
-            raise UsageError(f"{location}: no words in it but marks of language models")
-        return spoken, +left_out
-    words = [word for word in words if word not in MARKS]
-    writable = [word for word in words if is_writable(word)]
-    left_out["not to be written in a lexicon"] = len(words) - len(writable)
-    said = _said(writable, language)
-    entries = [Entry(word, phones) for word, phones in zip(writable, said, strict=True) if phones]
-    left_out["of which espeak says nothing"] = len(writable) - len(entries)
+    phonemizer = Phonemizer(options.language)
+    lines = [line for _, line in numbered(contents(options.text, "text"), options.text)] if options.text else []
+    listed = _words(options.words)
+    words = [word for word in listed if is_writable(word) and not _MARK.fullmatch(word)]
+    left_out = {
+        ARE_MARKS: [word for word in listed if _MARK.fullmatch(word)],
+        "a lexicon cannot hold them (white space, a comment's sign, a number in brackets)": [
+            word for word in listed if not is_writable(word)
+        ],
+    }
+    spoken = [word.lower() for word in words] if in_capitals(words) else words
+    with Phases() as phases:
+        alone = _alone(spoken, phonemizer, phases)
+        found = None
+        if options.text:
+            named = f"espeak ({options.language}), sentences"
+            found = heard(spoken, lines, phonemizer, lambda *done: phases.tell("{}: {:,} of {:,}".format(named, *done)))
+            phases.tell(f"{named} are done: {found.num_parts:,} parts of them")
+    entries = [
+        Entry(word, phones)
+        for word, key, own in zip(words, spoken, alone, strict=True)
+        for phones in (found.said(key, own) if found else [own])
+        if own
+    ]
+    left_out["espeak says nothing"] = [word for word, own in zip(words, alone, strict=True) if not own]
     if not entries:
-        raise UsageError(f"{location}: espeak says nothing of any of its words in the language {language}")
-    return entries, +left_out
+        raise UsageError(f"{options.words}: espeak says nothing of any of its words in the language {options.language}")
+    return _Pronounced(entries, left_out, found)
 
 
-def _read(location: str, language: str | None) -> tuple[list[str], "list[Entry] | None"]:
-    """The words, each once; and their pronunciations where it is a lexicon."""
+def _words(location: str) -> list[str]:
+    """Of a list or of a language model, each once."""
     from pipeline.decode.options import MARKS
     from pipeline.text.lines import contents, numbered, pieces
-    from pipeline.text.pronunciations import parse_lexicon, uncommented
+    from pipeline.text.pronunciations import uncommented
 
     if _is_language_model(location):
         from pipeline.lm.model import LanguageModel
 
-        return [word for word in LanguageModel.open(location).words() if word not in MARKS], None
-    data = contents(location, "words")
-    lines = {number: columns for number, line in numbered(data, location) if (columns := pieces(uncommented(line)))}
-    several = next((number for number, line in lines.items() if len(line) > 1), None)
-    alone = next((number for number, line in lines.items() if len(line) == 1), None)
-    if several and alone and language:
-        raise UsageError(
-            f"{location} line {several}: {' '.join(lines[several])!r} are several words, line {alone} is one alone; "
-            "a line of a list is a word, that of a lexicon a word and its phones"
-        )
-    if several:
-        entries = parse_lexicon(data, location)
-        return list(dict.fromkeys(entry.word for entry in entries)), entries
-    if not lines:
+        return [word for word in LanguageModel.open(location).words() if word not in MARKS]
+    words: dict[str, None] = {}
+    for number, line in numbered(contents(location, "words"), location):
+        if len(columns := pieces(uncommented(line))) > 1:
+            raise UsageError(
+                f"{location} line {number}: {' '.join(columns)!r} is more than a word; with --language a line is one "
+                "word (without it WORDS is a lexicon, whose phones are kept; sentences are for --text)"
+            )
+        words |= dict.fromkeys(columns)
+    if not words:
         raise UsageError(f"{location}: no words in it")
-    return list(dict.fromkeys(line[0] for line in lines.values())), None
+    return list(words)
 
 
 def _is_language_model(location: str) -> bool:
@@ -144,18 +188,13 @@ def _is_language_model(location: str) -> bool:
     return True
 
 
-def _said(words: Sequence[str], language: str) -> list[tuple[str, ...]]:
-    """The phones of each word. Where words are in upper case, of its lower case: espeak spells IT and US by letters."""
-    from pipeline.text.espeak import Phonemizer
-
-    phonemizer = Phonemizer(language)
-    num_upper, num_lower = (sum(map(kind, words)) for kind in (str.isupper, str.islower))
-    spoken = [word.lower() for word in words] if num_upper > num_lower else words
+def _alone(words: Sequence[str], phonemizer: "Phonemizer", phases: Phases) -> list[tuple[str, ...]]:
+    """The phones of each word said alone."""
     said: list[tuple[str, ...]] = []
-    with Phases() as phases:
-        for first in range(0, len(words), AT_ONCE):
-            phases.tell(f"espeak ({language}): {first:,} of {len(words):,} words")
-            said += phonemizer.pronunciations(spoken[first : first + AT_ONCE])
+    for first in range(0, len(words), AT_ONCE):
+        phases.tell(f"espeak ({phonemizer.language}): {first:,} of {len(words):,} words")
+        said += phonemizer.pronunciations(words[first : first + AT_ONCE])
+    phases.tell(f"espeak ({phonemizer.language}) is done: {len(words):,} of {len(words):,} words")
     return said
 
 
@@ -169,15 +208,14 @@ def _mapped(entries: Sequence["Entry"], mapping: "PhoneMap") -> list["Entry"]:
     return list(mapped)
 
 
-def _fit(entries: Sequence["Entry"], model: str) -> "Fitted":
-    from pipeline.decode.phones.fit import examined
+def _vocabulary(model: str) -> "Vocabulary":
     from pipeline.models.locate import SETTINGS, checkpoint_directory
     from pipeline.text.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.from_pretrained(checkpoint_directory(model, SETTINGS))
     if not vocabulary.phonemes:
         raise UsageError(f"{model} writes letters, not phones: it needs no lexicon")
-    return examined(entries, vocabulary)
+    return vocabulary
 
 
 def _write(location: str, data: bytes) -> int:
@@ -192,7 +230,8 @@ def _write(location: str, data: bytes) -> int:
     return len(data)
 
 
-def _figures(entries: Sequence["Entry"], left_out: Counter[str]) -> dict[str, Any]:
+def _figures(entries: Sequence["Entry"], pronounced: _Pronounced) -> dict[str, Any]:
+    heard = pronounced.heard
     alike = Counter(phones for _, phones in entries)
     return {
         "words": len({word for word, _ in entries}),
@@ -200,7 +239,12 @@ def _figures(entries: Sequence["Entry"], left_out: Counter[str]) -> dict[str, An
         "phones": len({phone for _, phones in entries for phone in phones}),
         "homophone_sets": sum(num > 1 for num in alike.values()),
         "homophones": len({word for word, phones in entries if alike[phones] > 1}),
-        "left_out": dict(left_out),
+        "left_out": {
+            why: {"words": len(words), "examples": words[:NUM_EXAMPLES]}
+            for why, words in pronounced.left_out.items()
+            if words
+        },
+        "text": heard and {"parts": heard.num_parts, "unmatched": heard.num_unmatched, "words": len(heard.ways)},
     }
 
 
@@ -214,13 +258,21 @@ def _fit_figures(fit: "Fitted") -> dict[str, Any]:
     }
 
 
+def _told_left_out(why: str, words: int, examples: list[str]) -> str:
+    named = ", ".join(examples).encode("utf-8", "backslashreplace").decode()  # a language model's may be any bytes
+    return f"{words:,} word{'s' * (words != 1)} ({named}{', ...' * (words > len(examples))}): {why}"
+
+
 def _print(figures: dict[str, Any], map_file: str | None) -> None:
     rows = [
         ("words", f"{figures['words']:,}, said in {figures['pronunciations']:,} ways"),
         ("phones", f"{figures['phones']:,}"),
         ("homophones", f"{figures['homophones']:,} words, {figures['homophone_sets']:,} sounds between them"),
-        *(("left out", f"{num:,} words {why}") for why, num in figures["left_out"].items()),
+        *(("left out", _told_left_out(why, **which)) for why, which in figures["left_out"].items()),
     ]
+    if (text := figures["text"]) is not None:
+        told = f"{text['words']:,} words heard in {text['parts']:,} parts of sentences"
+        rows.append(("text", f"{told}, {text['unmatched']:,} not used: words run together or numbers"))
     if (fit := figures["fit"]) is not None:
         found = fit["words"] - fit["unreachable"]
         rows.append(("fit", f"{found:,} of {fit['words']:,} words can be found with the model"))

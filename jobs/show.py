@@ -36,6 +36,9 @@ def summary(result: Summary) -> None:
         rows.append(("  scored", f"{tally.num_phones_scored:,} with a reference, said in {result.language}"))
     if tally.num_unscored:
         rows.append(("  not scored", f"{tally.num_unscored:,} with a reference that failed"))
+    if tally.num_uncompared:
+        told = f"{tally.num_uncompared:,}: score.language, which says them, is not set (as in en-us)"
+        rows.append(("references not compared", told))
     if tally.num_narrowed:
         rows.append(("searched less widely", f"{tally.num_narrowed:,}, which reached decode.max_effort"))
     if result.num_doubled_ids:

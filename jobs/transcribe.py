@@ -3,14 +3,14 @@
 import argparse
 import json
 import sys
-import threading
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from jobs import options as shared
 from jobs import show
 from jobs.errors import GO_ON
 from pipeline import store
-from pipeline.config import Config
+from pipeline.config import Config, ScoreConfig
 from pipeline.errors import UsageError
 from pipeline.records import without_query
 from pipeline.sources.entries import is_audio
@@ -104,15 +104,18 @@ def _expanded(paths: list[str], deadline_s: float) -> list[str]:
     return expanded
 
 
+def _idle_scoring(config: Config) -> list[str]:
+    names = [key.name for key in fields(config.score) if getattr(config.score, key.name) != key.default]
+    told = f"{', '.join(f'score.{name}' for name in names)} without effect: files alone have no references"
+    return [told] if names else []
+
+
 def _compile(settled: "DecodeSettings") -> None:
     """The first time it takes so long that a user would wonder."""
     from pipeline.decode.backends import warm_up
     from pipeline.drive import COMPILING
 
-    notice = threading.Timer(1.0, print, (f"nightshift: {COMPILING}",), {"file": sys.stderr})
-    notice.start()
-    warm_up(settled)
-    notice.cancel()
+    warm_up(settled, compiling=lambda: print(f"nightshift: {COMPILING}", file=sys.stderr))
 
 
 def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
@@ -120,18 +123,17 @@ def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
     from pipeline import score
     from pipeline.carry import in_process
     from pipeline.decode.settings import settle
-    from pipeline.models.locate import checkpoint_directory
-    from pipeline.plan import texts
+    from pipeline.plan import labels, texts
     from pipeline.records import Recording
     from pipeline.request import doubts
     from pipeline.sources.channels import expand
     from pipeline.sources.entries import Entry, Piece
-    from pipeline.text.vocabulary import Vocabulary
     from pipeline.unit import Unit
 
-    vocabulary = Vocabulary.from_pretrained(checkpoint_directory(config.encode.model), config.encode.language)
-    settled = settle(config.decode, vocabulary)
-    show.warnings(doubts(config, settled, score.settle(config.score, vocabulary), vocabulary))
+    vocabulary = labels(config.encode)
+    settled, scoring = settle(config.decode, vocabulary), score.settle(config.score, vocabulary)
+    show.warnings(_idle_scoring(config))
+    show.warnings(doubts(replace(config, score=ScoreConfig()), settled, scoring, vocabulary))
     if settled.decoder == "native":
         _compile(settled)
     pieces = expand((Piece([Entry(without_query(path), path)]) for path in paths), config.read)

@@ -52,9 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from pipeline import score
-    from pipeline.decode.again import refuse_others
+    from pipeline.decode.again import refuse_others, scored_as
     from pipeline.decode.backends import warm_up
     from pipeline.decode.settings import settle
+    from pipeline.drive import COMPILING
     from pipeline.progress import Progress
     from pipeline.request import doubts, run_with_emissions
     from pipeline.run import vocabulary_of
@@ -65,24 +66,23 @@ def run(options: argparse.Namespace) -> int:
     _check_target("--plot", options.plot)
     config = shared.config_of(options)
     kept = run_with_emissions(options.run)
-    given, decode = config.decode, _with_language_model(config.decode, kept)
-    config = dataclasses.replace(config, decode=decode)
+    decode, scored = _with_language_model(config.decode, kept), scored_as(kept, config.score)
     vocabulary = vocabulary_of(kept)
-    settings, scoring = settle(decode, vocabulary), score.settle(config.score, vocabulary)
-    refuse_others(kept, settings, given)
+    settings, scoring = settle(decode, vocabulary), score.settle(scored, vocabulary)
+    refuse_others(kept, settings, config.decode)
+    config = dataclasses.replace(config, decode=decode)
     settings = dataclasses.replace(settings, threads=settings.threads or len(os.sched_getaffinity(0)))
     with Progress(config.run.log_every_s) as progress:
         for warning in doubts(config, settings, scoring, vocabulary):
             progress.warn(warning)
-        progress.phase("compiling the decoder")
-        warm_up(settings)
+        warm_up(settings, compiling=lambda: progress.phase(COMPILING))
         progress.phase("reading emissions")
         heard = sample(kept, options.num_recordings, options.seed)
         if len(heard) < FEW:
             progress.warn(f"only {len(heard)} recordings with references: the intervals will be wide")
         plan, normalize = _plan_of(options), normalizer(scoring.normalizer)
         tuned = tune(kept, settings, heard, plan, progress.step, normalize)
-    toml = _toml(_placed(decode), config.score, tuned.chosen)
+    toml = _toml(_placed(decode), scored, tuned.chosen)
     if options.json:
         print(json.dumps(_as_dict(tuned) | {"run": store.absolute(options.run)}))
     else:

@@ -28,6 +28,7 @@ class Tally:
     num_phones_scored: int = 0  # ok, and compared with the phones of their reference
     phones: ErrorCounts = ErrorCounts()
     num_narrowed: int = 0  # ok, but the beam search ran into its limit of effort
+    num_uncompared: int = 0  # ok and with a reference, but phones alone and no language to say it in
 
     @classmethod
     def of(cls, recordings: list[Recording]) -> "Tally":
@@ -42,6 +43,7 @@ class Tally:
             num_scored=sum(recording.word_errors is not None for recording in ok),
             num_phones_scored=sum(recording.phone_errors is not None for recording in ok),
             num_unscored=sum(recording.reference is not None for recording in failed),
+            num_uncompared=sum(r.reference is not None and r.word_errors is r.phone_errors is None for r in ok),
             num_narrowed=sum(bool(recording.narrowed) for recording in ok),
             words=sum((r.word_errors for r in ok if r.word_errors), ErrorCounts()),
             chars=sum((r.char_errors for r in ok if r.char_errors), ErrorCounts()),
@@ -57,6 +59,7 @@ class Tally:
             audio_s=self.audio_s + other.audio_s,
             num_scored=self.num_scored + other.num_scored,
             num_unscored=self.num_unscored + other.num_unscored,
+            num_uncompared=self.num_uncompared + other.num_uncompared,
             num_phones_scored=self.num_phones_scored + other.num_phones_scored,
             num_narrowed=self.num_narrowed + other.num_narrowed,
             words=self.words + other.words,

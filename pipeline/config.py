@@ -136,8 +136,9 @@ class DecodeConfig:
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    language: str = ""  # of the phonemiser: references are said in it, and phones compared; empty: they are not
-    normalizer: str = "none"  # of both sides before words and characters are counted: basic, english, unicode, or a | b
+    # Empty: as none, which compares no phones and texts as they are; decoding again, as the run has it.
+    language: str = ""  # of the phonemiser: references are said in it, and phones compared
+    normalizer: str = ""  # of both sides before words and characters are counted: basic, english, unicode, or a | b
 
 
 @dataclass(frozen=True)

@@ -107,10 +107,9 @@ def _compile(request: Request, progress: Progress) -> float:
     if request.decoding.decoder != "native" or request.config.run.cluster not in ("here", "local"):
         return 0.0
     began = time.monotonic()
-    progress.phase(COMPILING)
     from pipeline.decode.backends import warm_up
 
-    warm_up(request.decoding)
+    warm_up(request.decoding, compiling=lambda: progress.phase(COMPILING))
     return time.monotonic() - began
 
 

@@ -13,7 +13,7 @@ from pipeline import plan, score, store
 from pipeline import run as runs
 from pipeline.carry import Stage
 from pipeline.config import Config, EncodeConfig, ReadConfig
-from pipeline.decode.again import decoded_as, refuse_others
+from pipeline.decode.again import decoded_as, refuse_others, scored_as
 from pipeline.decode.fit import misfits
 from pipeline.decode.settings import DecodeSettings, settle, without_effect
 from pipeline.errors import UsageError
@@ -32,7 +32,10 @@ from pipeline.text.features import FeatureExtractor
 from pipeline.text.vocabulary import Vocabulary
 
 NUM_LOOKED_AT = 100  # references
-NOT_COMPARED = "references are not compared: the model writes phonemes, and score.language, which says them, is not set"
+NOT_COMPARED = (
+    "references are not compared: the model writes phonemes, and score.language, which says them, is not set "
+    "(as in --set score.language=en-us)"
+)
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,11 @@ class Request:
 
     @cached_property
     def scoring(self) -> ScoreSettings:
-        return score.settle(self.config.score, self.vocabulary)
+        return score.settle(self.effective.score, self.vocabulary)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        encode = self.config.encode
-        return Vocabulary.from_pretrained(checkpoint_directory(encode.model), encode.language)
+        return plan.labels(self.config.encode)
 
     def settings(self) -> dict[str, Any]:
         """What the results will depend on. Reads the model's files once, and so finds most of what they lack."""
@@ -96,7 +98,8 @@ class Request:
 
     def warnings(self) -> list[str]:
         """What is probably not meant."""
-        return doubts(self.effective, self.decoding, self.scoring, self.vocabulary)
+        asked = replace(self.effective, score=self.config.score)
+        return doubts(asked, self.decoding, self.scoring, self.vocabulary)
 
     def doubts_of(self, run: Run, unit: int) -> list[str]:
         """What is probably not meant, as far as some recordings of a unit can tell."""
@@ -191,8 +194,9 @@ class DecodeRequest(Request):
     @cached_property
     def effective(self) -> Config:
         """What a configuration says of audio and encoders is a transcription's; it must not ask for a GPU here."""
-        decode = decoded_as(self.kept, self.config.decode)
-        return replace(self.config, read=ReadConfig(), encode=EncodeConfig(device="cpu"), decode=decode)
+        decode, scoring = decoded_as(self.kept, self.config.decode), scored_as(self.kept, self.config.score)
+        read, encode = ReadConfig(), EncodeConfig(device="cpu")
+        return replace(self.config, read=read, encode=encode, decode=decode, score=scoring)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

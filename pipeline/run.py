@@ -269,6 +269,10 @@ def pending_units(units: list[UnitInfo], commits: dict[int, Commit], retry_faile
 
 def _refuse_difference(folder: Folder, there: dict[str, Any], wanted: dict[str, Any]) -> None:
     names = sorted({*there, *wanted})
+    if there.get("decode.decoder") != wanted.get("decode.decoder"):
+        # What only one of the decoders has follows from that, but for the files.
+        shared, files = there.keys() & wanted.keys(), ("decode.lm", "decode.lexicon")
+        names = [name for name in names if name in shared or name in files or not name.startswith("decode.")]
     changed = [f"{n}: {_shown(there, n)} -> {_shown(wanted, n)}" for n in names if there.get(n) != wanted.get(n)]
     if changed:
         raise UsageError(

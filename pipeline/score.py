@@ -20,12 +20,14 @@ from pipeline.unit import Unit
 if TYPE_CHECKING:
     from pipeline.text.espeak import Phonemizer
 
+NONE = "none"  # said outright, where empty may be what another run says
+
 
 @dataclass(frozen=True)
 class ScoreSettings:
     """How a run scores, settled before it starts."""
 
-    normalizer: str = "none"
+    normalizer: str = NONE
     version: str = ""  # of what else decides what the normaliser does
     language: str = ""  # of the phonemiser; empty: phones are not compared
     phonemizer: str = ""  # the versions of its packages
@@ -38,7 +40,7 @@ class ScoreSettings:
         normalized = f"{self.normalizer} ({self.version})" if self.version else self.normalizer
         return {
             "score.language": f"{self.language} ({self.phonemizer})" if self.language else None,
-            "score.normalizer": normalized if self.normalizer != "none" else None,
+            "score.normalizer": normalized if self.normalizer != NONE else None,
         }
 
 
@@ -47,26 +49,27 @@ def settle(config: ScoreConfig, vocabulary: Vocabulary) -> ScoreSettings:
     from pipeline.text.normalize import normalizer
 
     try:
-        chosen = normalizer(config.normalizer)
+        chosen = normalizer(config.normalizer or NONE)
     except UsageError as error:
         raise UsageError(f"score.normalizer = {config.normalizer}: {error}") from error
-    language = config.language if vocabulary.phonemes else ""
+    language = config.language if vocabulary.phonemes and config.language != NONE else ""
     if language:
         from pipeline.text.espeak import Phonemizer
 
         try:
             Phonemizer(language)
         except UsageError as error:
-            raise UsageError(f"score.language = {language}: {error}") from error
+            told = f"score.language = {language}: {error}; none compares no phones"
+            raise UsageError(told) from error
     return ScoreSettings(str(chosen), chosen.version, language, _version_of_phonemizer() if language else "")
 
 
 def without_effect(settings: ScoreSettings, config: ScoreConfig, vocabulary: Vocabulary, has_words: bool) -> list[str]:
     """Warnings of settings that somebody made and scoring does not look at."""
     told = []
-    if config.language and not vocabulary.phonemes:
+    if config.language not in ("", NONE) and not vocabulary.phonemes:
         told.append("score.language without effect: the model writes letters, no phones to compare")
-    if settings.normalizer != "none" and not has_words:
+    if config.normalizer and settings.normalizer != NONE and not has_words:
         told.append("score.normalizer without effect: the model writes phonemes, and without a lexicon no words")
     return told
 

@@ -31,8 +31,8 @@ class Summary:
     num_recordings: int
     num_doubled_ids: int  # recordings whose id another had already
     tally: Tally  # of what is committed
-    seconds_total: float  # of audio in the manifest: known, or estimated from sizes
-    seconds_known: bool
+    seconds_total: float  # of all audio: as the manifest knows it, as it was read, or else estimated from sizes
+    seconds_known: bool  # nothing of it is an estimate
     normalizer: str = "none"  # of texts, before they are compared
     language: str = ""  # in which references are said, to compare phones
     emissions_bytes: int = 0  # kept
@@ -64,6 +64,7 @@ def summarise(run: Run, units: list[UnitInfo], commits: list[Commit], session: S
         stage_s.update(commit.stage_s)
         stage_cpu_s.update(commit.stage_cpu_s)
     info = run.info()
+    seconds, known = _all_audio(units, commits)
     scoring = info.get("scoring", {})  # runs of earlier versions compared texts as they are
     return Summary(
         run=run.folder.url,
@@ -72,8 +73,8 @@ def summarise(run: Run, units: list[UnitInfo], commits: list[Commit], session: S
         num_recordings=sum(unit.num_recordings for unit in units),
         num_doubled_ids=info["num_doubled_ids"],
         tally=sum((commit.tally for commit in commits), Tally()),
-        seconds_total=sum(unit.seconds for unit in units),
-        seconds_known=all(unit.seconds_known for unit in units),
+        seconds_total=seconds,
+        seconds_known=known,
         normalizer=scoring.get("normalizer", "none"),
         language=scoring.get("language", ""),
         emissions_bytes=sum(commit.emissions.size for commit in commits if commit.emissions),
@@ -82,6 +83,18 @@ def summarise(run: Run, units: list[UnitInfo], commits: list[Commit], session: S
         stage_cpu_s=dict(stage_cpu_s),
         session=session,
     )
+
+
+def _all_audio(units: list[UnitInfo], commits: list[Commit]) -> tuple[float, bool]:
+    """Its seconds, and whether they are known: a recording that could not be read is taken to be as long as others."""
+    done = {commit.unit: commit.tally for commit in commits}
+    seconds, known = 0.0, True
+    for unit in units:
+        tally = Tally() if unit.seconds_known else done.get(unit.id, Tally())
+        share_ok = tally.num_ok / max(tally.num_recordings, 1)
+        seconds += tally.audio_s / share_ok if share_ok else unit.seconds
+        known = known and (unit.seconds_known or share_ok == 1)
+    return seconds, known
 
 
 def summary_json(summary: Summary) -> bytes:

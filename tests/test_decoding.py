@@ -9,6 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -440,11 +441,20 @@ def test_commits_from_before_emissions_were_kept_still_count(kept, tmp_path):
 
 
 def test_compiling_is_shown_and_is_no_decoding(transcribed, tmp_path, monkeypatch, capsys):
+    told = "compiling the decoder (once per machine, about half a minute)"
     monkeypatch.setattr("pipeline.decode.beam.warm_up", lambda search=None: time.sleep(0.0 if search else 1.5))
     began = time.monotonic()
-    result = run(again(transcribed, tmp_path / "out"))
+    result = run(again(transcribed, tmp_path / "loaded"))
     assert result.session.wall_s <= time.monotonic() - began - 1.5
-    assert "compiling the decoder (once per machine, about half a minute)" in capsys.readouterr().err
+    assert told not in capsys.readouterr().err  # as nothing was: it was in the cache
+
+    def compile_two(search=None):
+        for number in () if search else (1, 2):
+            numba.njit(lambda same: same)(number)
+
+    monkeypatch.setattr("pipeline.decode.beam.warm_up", compile_two)
+    run(again(transcribed, tmp_path / "compiled"))
+    assert capsys.readouterr().err.count(told) == 1
 
 
 # ---- kept exactly once

@@ -383,7 +383,39 @@ def test_what_is_taken_of_a_run_must_be_what_it_was(mapped):
         (mapped / name).write_text(before)
 
 
+@pytest.mark.parametrize(
+    ("given", "scored"),
+    [
+        ([], ScoreSettings("unicode")),
+        (["score.normalizer=none"], ScoreSettings()),
+        (["decode.decoder=greedy"], ScoreSettings("unicode")),  # which has no words, and nobody is told
+    ],
+)
+def test_what_is_not_said_of_scoring_is_as_the_run_had_it(made, tmp_path, given, scored):
+    """Else the two runs count other errors, and their rates are compared all the same."""
+    folder = decoded(made, tmp_path, *in_words(made), "score.normalizer=unicode")
+    request = again(folder, tmp_path / "again", *given)
+    assert replace(request.scoring, version="") == scored
+    assert not any("score." in told for told in request.warnings())
+
+
+def test_a_language_is_taken_from_the_run_and_none_leaves_it(made, tmp_path, espeak):
+    folder = decoded(made, tmp_path, *in_words(made), "score.language=en-us")
+    assert again(folder, tmp_path / "again").scoring.language == "en-us"
+    assert again(folder, tmp_path / "again", "score.language=en-gb").scoring.language == "en-gb"
+    assert again(folder, tmp_path / "again", "score.language=none").scoring == ScoreSettings()
+
+
 # ---- tuning
+
+
+def test_tuning_scores_as_the_run_did(made, tmp_path, capsys):
+    folder, out = decoded(made, tmp_path, *in_words(made), "score.normalizer=unicode"), tmp_path / "tuned.toml"
+    grid = ["--alphas", "0.5", "--betas=0", "--beam-widths", "8", "--prunings=-10:-8", "--refinements", "0"]
+    for given, expected in (([], "unicode"), (["--set", "score.normalizer=none"], "none")):
+        assert main(["tune", str(folder / "run"), *grid, *given, "--out", str(out)]) == 0
+        assert configuration.load(str(out)).score.normalizer == expected
+    assert "compiling" not in capsys.readouterr().err
 
 
 def test_tuning_finds_what_the_language_model_is_worth(made, tmp_path, capsys):
@@ -530,8 +562,12 @@ def test_references_that_are_compared_with_nothing_are_told_at_the_start(made, t
     result = run(again(made, tmp_path / "out"))
     told = " ".join(capsys.readouterr().err.split())
     assert "warning: references are not compared: the model writes phonemes, and score.language" in told
+    assert "(as in --set score.language=en-us)" in told
     assert result.tally.num_scored == result.tally.num_phones_scored == 0
-    run(again(made, tmp_path / "words", in_words(made)[0]))
+    assert main(["status", str(tmp_path / "out")]) == 0
+    told = "16: score.language, which says them, is not set (as in en-us)"
+    assert re.search(rf"^references not compared +{re.escape(told)}$", capsys.readouterr().out, re.MULTILINE)
+    assert run(again(made, tmp_path / "words", in_words(made)[0])).tally.num_uncompared == 0
     assert "references are not compared" not in capsys.readouterr().err
 
 
@@ -540,6 +576,8 @@ def test_scoring_that_cannot_be_is_refused_of_files_alone_too(model, sample, esp
     for setting in ("score.language=xx", "score.normalizer=foo"):
         assert main([*arguments, setting]) == 2
         assert f"{setting.replace('=', ' = ')}: " in capsys.readouterr().err
+    assert main([*arguments, "score.normalizer=unicode"]) == 0
+    assert "warning: score.normalizer without effect: files alone have no references" in capsys.readouterr().err
 
 
 def test_phones_have_weights_of_their_own(made, tmp_path):
@@ -548,6 +586,29 @@ def test_phones_have_weights_of_their_own(made, tmp_path):
     assert model.weights == PHONE_WEIGHTS
     (model,) = again(made, tmp_path / "out", *in_words(made), "decode.beta=0.25").decoding.models
     assert model.weights == replace(PHONE_WEIGHTS, beta=0.25)
+
+
+@pytest.mark.parametrize(("kept", "told"), [(6, []), (3, ["3 of the 6 words of LM (50.0%) are not in the lexicon"])])
+def test_words_of_the_language_model_that_the_lexicon_lacks_are_told(made, tmp_path, kept, told):
+    """Else they are missed all night, and nothing says why."""
+    lexicon = tmp_path / "few.txt"
+    lexicon.write_text("".join(f"{word}\t{phones}\n" for word, phones in list(SAID.items())[:kept]))
+    request = again(made, tmp_path / "out", f'decode.lexicon="{lexicon}"', in_words(made)[1])
+    found = [warning.replace(str(made / "lm.arpa"), "LM") for warning in request.warnings()]
+    assert [warning.partition(", such as ")[0] for warning in found] == told
+    assert all(", such as the, no, know, and cannot be found; " in warning for warning in found)
+
+
+def test_a_language_model_without_its_words_tells_their_number(made, tmp_path, monkeypatch):
+    """KenLM can write such files, and they find words in phones as well."""
+
+    def refuse(self):
+        raise UsageError("has no words")
+
+    monkeypatch.setattr("pipeline.lm.model.LanguageModel.words", refuse)
+    (tmp_path / "few.txt").write_text("see\ts iː\n")
+    (told,) = again(made, tmp_path / "out", f'decode.lexicon="{tmp_path / "few.txt"}"', in_words(made)[1]).warnings()
+    assert "5 of the 6 words of" in told and "are not in the lexicon, and cannot be found" in told
 
 
 def test_hotwords_that_the_lexicon_lacks_are_told(made, tmp_path):

@@ -246,6 +246,18 @@ def test_another_run_is_refused_naming_what_changed(tmp_path):
     prepared(tmp_path / "out")  # the same settings resume
 
 
+def test_of_another_decoder_its_files_are_named_and_not_each_of_its_settings(tmp_path):
+    greedy = {**SETTINGS, "decode.decoder": "greedy"}
+    native = {"decode.decoder": "native", "decode.alpha": 0.5, "decode.lm": ["contents 1"], "decode.lexicon": None}
+    prepared(tmp_path / "native", {**SETTINGS, **native})
+    with pytest.raises(UsageError) as refused:
+        prepared(tmp_path / "native", greedy)
+    told = "is another run (decode.decoder: native -> greedy; decode.lm: ['contents 1'] -> unset); give"
+    assert told in str(refused.value)
+    with pytest.raises(UsageError, match=r"run \(decode.alpha: 0.5 -> 1; read.new: unset -> 1\)"):  # the same decoder
+        prepared(tmp_path / "native", {**SETTINGS, **native, "decode.alpha": 1, "read.new": 1})
+
+
 def test_a_start_that_was_killed_is_started_again(tmp_path):
     prepared(tmp_path / "out")
     (tmp_path / "out/run.json").unlink()

@@ -176,9 +176,18 @@ def test_what_a_model_of_letters_says_is_never_said_by_espeak(monkeypatch: pytes
 
 def test_a_normaliser_of_phones_is_told_to_do_nothing() -> None:
     settings = ScoreSettings("basic")
-    assert without_effect(settings, ScoreConfig(), PHONEMES, True) == []
-    (told,) = without_effect(settings, ScoreConfig(), PHONEMES, False)
+    config = ScoreConfig(normalizer="basic")
+    assert without_effect(settings, config, PHONEMES, True) == []
+    assert without_effect(settings, ScoreConfig(), PHONEMES, False) == []  # taken from a run, nobody asked for it
+    (told,) = without_effect(settings, config, PHONEMES, False)
     assert told == "score.normalizer without effect: the model writes phonemes, and without a lexicon no words"
+
+
+def test_none_may_be_said_outright() -> None:
+    config = ScoreConfig(language="none", normalizer="none")
+    for vocabulary in (LETTERS, PHONEMES):
+        assert settle(config, vocabulary) == settle(ScoreConfig(), vocabulary) == ScoreSettings()
+        assert without_effect(ScoreSettings(), config, vocabulary, False) == []
 
 
 def test_a_run_of_a_version_without_normalisers_is_another_only_where_there_is_one() -> None:

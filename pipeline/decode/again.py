@@ -1,15 +1,17 @@
-"""Decoding as a run was decoded: its decoder, its lexicon and its language models, each where no other is configured.
+"""Decoding as a run was decoded: its decoder, its lexicon, its language models and how it was scored, each where no
+other is configured.
 
 Knows nothing of how they decode, or of what is decoded.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
-from pipeline.config import DecodeConfig
+from pipeline.config import DecodeConfig, ScoreConfig
 from pipeline.decode.options import WEIGHTS
 from pipeline.decode.settings import DecodeSettings
 from pipeline.errors import UsageError
 from pipeline.run import Run
+from pipeline.score import NONE
 
 
 def decoded_as(run: Run, config: DecodeConfig) -> DecodeConfig:
@@ -43,6 +45,14 @@ def with_models_of(run: Run, config: DecodeConfig) -> DecodeConfig:
         lm_shares=shares if len(set(shares)) > 1 else (),
         unigrams=config.unigrams or (unigrams.pop() if len(unigrams) == 1 else None),
     )
+
+
+def scored_as(run: Run, config: ScoreConfig) -> ScoreConfig:
+    """With the run's language and its normaliser, each where none is configured."""
+    there = run.info().get("scoring", {})  # earlier versions compared texts as they are, and no phones
+    names = [key.name for key in fields(config) if not getattr(config, key.name)]
+    taken = {name: there[name] for name in names if there.get(name, NONE) != NONE}
+    return replace(config, **taken)
 
 
 def refuse_others(run: Run, settled: DecodeSettings, config: DecodeConfig) -> None:

@@ -9,7 +9,8 @@ import math
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -107,16 +108,40 @@ def native_search(settings: DecodeSettings, vocabulary: Vocabulary) -> "BeamSear
         return BeamSearch(Alphabet.of(vocabulary), models, settings.search.compat)
 
 
-def warm_up(settings: DecodeSettings, search: Any = None) -> None:
-    """Compile what the native search needs, or load what another process of this node has compiled."""
-    if settings.lexicon is not None:
-        from pipeline.decode.phones.search import warm_up as of_phones
+def warm_up(settings: DecodeSettings, search: Any = None, compiling: Callable[[], None] | None = None) -> None:
+    """Compile what the native search needs, or load what another process of this node has compiled.
 
-        of_phones(search)
-    else:
-        from pipeline.decode.beam import warm_up as of_letters
+    `compiling` is called as the first of it begins to be compiled, which is not where all of it is loaded.
+    """
+    with _told_of_compiling(compiling) if compiling else nullcontext():
+        if settings.lexicon is not None:
+            from pipeline.decode.phones.search import warm_up as of_phones
 
-        of_letters(search)
+            of_phones(search)
+        else:
+            from pipeline.decode.beam import warm_up as of_letters
+
+            of_letters(search)
+
+
+@contextmanager
+def _told_of_compiling(tell: Callable[[], None]) -> Iterator[None]:
+    """At the first function that no cache has."""
+    from numba.core import event
+
+    class Listener(event.Listener):
+        told = False
+
+        def on_start(self, event: object) -> None:
+            if not self.told:
+                self.told = True
+                tell()
+
+        def on_end(self, event: object) -> None:
+            """Nothing is left to tell."""
+
+    with event.install_listener("numba:compile", Listener()):
+        yield
 
 
 def _plain_search(settings: DecodeSettings, alphabet: Alphabet) -> Search:

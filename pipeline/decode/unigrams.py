@@ -5,6 +5,7 @@ Knows nothing of searching. What does not fit is a warning, because the decoder 
 
 import os
 from collections.abc import Callable, Collection
+from itertools import islice
 
 import fsspec
 
@@ -16,6 +17,8 @@ from pipeline.errors import UsageError
 MOST_STRANGE_LETTERS = 0.2  # of all the letters in unigrams; and of unigrams that no label spells
 LEAST_KNOWN = 0.1  # of unigrams that the language model has
 MOST_UNKNOWN = 0.01  # of a lexicon's words, before it is told
+MOST_UNSAID = 0.05  # of a language model's words, likewise: the rare ones of a large one are in few lexicons
+NUM_EXAMPLES = 3
 SAMPLE = 100_000  # words looked at
 
 
@@ -69,12 +72,30 @@ def unknown(words: Collection[str], model: WordModel) -> list[str]:
     some = list(words)[:SAMPLE]
     share = 1 - _known(some, model)
     if share <= MOST_UNKNOWN:
-        return []
+        return _unsaid(words, model)
     told = f"{share:.1%} of the lexicon's words are not in {model.model.location}, and count as unknown there"
     case = _better_case(lambda change: _known([change(word) for word in some], model))
     if case is None:
-        return [told]
+        return [told, *_unsaid(words, model)]
     return [f"{told}; in {case} case more would fit: give the lexicon so"]
+
+
+def _unsaid(words: Collection[str], model: WordModel) -> list[str]:
+    """A warning where a lexicon lacks words of a language model, which no recording can then be heard to have."""
+    found, where = model.model.ids(list(words)), model.model.location
+    num_words = model.model.num_words - len({*model.model.ids(sorted(MARKS)).tolist(), 0})
+    num_unsaid = num_words - len(set(found.tolist()) - {0})
+    if num_unsaid <= MOST_UNSAID * num_words:
+        return []
+    try:
+        every = model.model.words()
+    except UsageError:  # a binary without its words, which finding words in phones does not need
+        every = []
+    some = list(islice((word for word in every if word not in words and word not in MARKS), NUM_EXAMPLES))
+    return [
+        f"{num_unsaid:,} of the {num_words:,} words of {where} ({num_unsaid / num_words:.1%}) are not in the lexicon"
+        f"{', such as ' * bool(some)}{', '.join(some)}, and cannot be found; nightshift build-lexicon says them"
+    ]
 
 
 def _fix(case: str | None, are_given: bool) -> str:

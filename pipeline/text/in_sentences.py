@@ -39,28 +39,27 @@ class Heard:
 
 def in_capitals(words: Iterable[str]) -> bool:
     """Whether most are: espeak spells IT and US by letters, and is to be given their lower case."""
-    words = list(words)
-    return sum(map(str.isupper, words)) > sum(map(str.islower, words))
+    return sum(word.isupper() - word.islower() for word in words) > 0
 
 
 def heard(
     words: Collection[str], lines: Iterable[str], phonemizer: "Phonemizer", tell: Callable[[int, int], None]
 ) -> Heard:
     """How the words are said in the lines; `tell` gets how many parts of them are done, and of how many."""
-    parts = [part.split() for line in lines for part in _PAUSES.split(line)]
-    if in_capitals(word for part in parts for word in part):
-        parts = [[word.lower() for word in part] for part in parts]
+    parts = [part for line in lines for part in _PAUSES.split(line)]
+    if in_capitals(token for part in parts for token in part.split()):
+        parts = [part.lower() for part in parts]
     known = frozenset(words)
-    of_token = {token: _word(token, known) for token in {token for part in parts for token in part}}
-    parts = [part for part in parts if any(of_token[token] for token in part)]
-    single = _in_words(list(dict.fromkeys(token for part in parts for token in part)), phonemizer)
+    of_token = {token: _word(token, known) for token in {token for part in parts for token in part.split()}}
+    parts = [part for part in parts if any(of_token[token] for token in part.split())]
+    single = _in_words(list(dict.fromkeys(token for part in parts for token in part.split())), phonemizer)
     ways: dict[str, Counter[Phones]] = {}
     num_unmatched = 0
     for first in range(0, len(parts), AT_ONCE):
         tell(first, len(parts))
         batch = parts[first : first + AT_ONCE]
-        for part, said in zip(batch, _said([" ".join(part) for part in batch], phonemizer), strict=True):
-            spoken = [token for token in part if single[token]]  # a dash says nothing
+        for part, said in zip(batch, _said(batch, phonemizer), strict=True):
+            spoken = [token for token in part.split() if single[token]]  # a dash says nothing
             if len(said) != len(spoken) or any(single[token] > 1 for token in spoken):
                 num_unmatched += 1
                 continue

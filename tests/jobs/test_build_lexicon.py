@@ -65,14 +65,12 @@ def test_words_are_said_as_words_in_whatever_case_they_are_written(build):
 
 
 @needs_espeak
-def test_words_come_from_a_list_a_language_model_and_a_lexicon(build, tmp_path):
+def test_words_come_from_a_list_and_a_language_model(build, tmp_path):
     arpa = "\\data\\\nngram 1=5\nngram 2=1\n\n\\1-grams:\n-1 <unk>\n-1 <s> 0\n-1 </s>\n-1 sea 0\n-1 see 0\n\n"
     arpa += "\\2-grams:\n-1 sea see\n\n\\end\\\n"
     Path("lm.arpa.gz").write_bytes(gzip.compress(arpa.encode()))
     expected = [Entry("sea", ("s", "iː")), Entry("see", ("s", "iː"))]
-    for number, words in enumerate(
-        ("# two\nsea\n\nsee\nsea\n", str(tmp_path / "lm.arpa.gz"), "sea S IY1\nsee  S IY1\n")
-    ):
+    for number, words in enumerate(("# two\nsea\n\nsee  # not sea\nsea\n", str(tmp_path / "lm.arpa.gz"))):
         code, _, stderr = build(words, "--language", "en-us", out=f"{number}.dict")
         assert code == 0, stderr
         assert sorted(read_lexicon(f"{number}.dict")) == expected
@@ -84,17 +82,21 @@ def test_it_says_what_it_made_and_what_it_left_out(build, monkeypatch):
     words = "sea\nsee\nhello\n---\nsee(2)\nhallo\n"
     code, stdout, stderr = build(words, "--language", "en-us", "--json")
     figures = json.loads(stdout)
-    assert code == 0 and "espeak (en-us): 0 of 5 words" in stderr
+    assert code == 0 and "espeak (en-us): 0 of 5 words" in stderr and "is done: 5 of 5 words" in stderr
     assert (figures["words"], figures["pronunciations"], figures["homophones"], figures["homophone_sets"]) == (
         4,
         4,
         2,
         1,
     )
-    assert figures["left_out"] == {"not to be written in a lexicon": 1, "of which espeak says nothing": 1}
+    reason = "a lexicon cannot hold them (white space, a comment's sign, a number in brackets)"
+    assert figures["left_out"] == {
+        reason: {"words": 1, "examples": ["see(2)"]},
+        "espeak says nothing": {"words": 1, "examples": ["---"]},
+    }
     assert figures["bytes"] == Path("out.dict").stat().st_size
     code, stdout, _ = build(words, "--language", "en-us", "--overwrite")
-    assert "words       4, said in 4 ways" in stdout and "left out    1 words of which espeak says nothing" in stdout
+    assert "words       4, said in 4 ways" in stdout and "left out    1 word (---): espeak says nothing" in stdout
 
 
 def test_a_lexicon_keeps_its_phones_and_needs_no_espeak(build, monkeypatch):
@@ -146,16 +148,57 @@ def test_marks_of_a_language_model_are_no_words(build, model):
     lexicon = "<unk> s\n<s> t\nsee s iː\nsaw s ɔ\nsow s aʊ\n"
     code, stdout, stderr = build(lexicon, "--model", str(model))
     assert code == 0 and "words       3, said in 3 ways" in stdout
-    assert "left out    2 words that are marks of language models" in stdout
+    assert "left out    2 words (<unk>, <s>): marks, which nobody says" in stdout
     assert "1 of 3 words can be found with the model" in stdout and "2 of 3 words (66.67%) can never" in stderr
     assert [word for word, _ in read_lexicon("out.dict")] == ["see", "saw", "sow"]
 
 
 @needs_espeak
 def test_marks_in_a_list_are_not_said(build):
-    _, stdout, _ = build("<unk>\n<s>\nsea\n", "--language", "en-us", "--json")
-    assert json.loads(stdout)["left_out"] == {"that are marks of language models": 2}
+    _, stdout, _ = build("<unk>\n<s>\nsea\n<noise>\n</s>\n", "--language", "en-us", "--json")
+    told = {"words": 4, "examples": ["<unk>", "<s>", "<noise>"]}
+    assert json.loads(stdout)["left_out"] == {"marks, which nobody says": told}
     assert read_lexicon("out.dict") == [Entry("sea", ("s", "iː"))]
+
+
+@needs_espeak
+def test_words_get_the_ways_they_are_said_in_sentences(build):
+    """A model that has learnt from sentences emits t ə, and a lexicon without it would never find `to` in that."""
+    text = "He has to go, to see. I want to go home.\nWe go to town; they wanted to.\n21 of the cats go to bed.\n"
+    for words, sentences in (("to\ngo\n", text), ("TO\nGO\n", text), ("to\ngo\n", text.upper())):
+        Path("text").write_text(sentences)
+        arguments = ["--language", "en-us", "--text", "text", "--overwrite"]
+        code, stdout, stderr = build(words, *arguments)
+        assert code == 0, stderr
+        assert [(word.lower(), *phones) for word, phones in read_lexicon("out.dict")] == [
+            ("to", "t", "ə"),
+            ("to", "t", "uː"),
+            ("go", "ɡ", "oʊ"),
+        ]
+        assert "sentences: 0 of 6" in stderr and "sentences are done: 6 parts" in stderr
+        assert "text        2 words heard in 6 parts of sentences, 1 not used" in stdout
+    assert json.loads(build(words, *arguments, "--json")[1])["text"] == {"parts": 6, "unmatched": 1, "words": 2}
+
+
+@needs_espeak
+def test_a_model_and_a_map_are_looked_for_before_espeak_is_at_work(build):
+    """Else an hour of words is said in vain."""
+    for arguments in (["--model", "./nowhere"], ["--phone-map", "nowhere"]):
+        code, _, stderr = build("sea\n", "--language", "en-us", *arguments)
+        assert code == 2 and "nowhere" in stderr and "espeak (en-us)" not in stderr
+
+
+def test_a_map_that_changes_nothing_is_told(build):
+    """Such as one for another lexicon, or no map at all."""
+    Path("map").write_text("ə AH0\n")
+    code, _, stderr = build(CMUDICT, "--phone-map", "map")
+    assert code == 0 and "warning: the phone map changes nothing: it maps ə ..., but the lexicon has AH0 EH0" in stderr
+
+
+def test_words_of_any_bytes_are_told():
+    """A language model's may be no UTF-8, which a terminal refuses."""
+    word = b"caf\xe9".decode("utf-8", "surrogateescape")
+    assert build_lexicon._told_left_out("why", 4, [word]).encode() == rb"4 words (caf\udce9, ...): why"
 
 
 def test_a_lexicon_that_is_there_stays_unless_told_otherwise(build, model):
@@ -192,11 +235,17 @@ def test_lexicons_come_from_object_storage_and_go_there(build):
 @pytest.mark.parametrize(
     ("words", "arguments", "out", "told"),
     [
-        ("sea\nsee\n", [], "out", "words holds words alone: give --language, so that espeak says how they sound"),
+        ("sea\nsee\n", [], "out", "words: words without phones, not a lexicon; nightshift build-lexicon words OUT --l"),
+        ("\\data\\\n", [], "out", "words is a language model: give --language, so that espeak says how its words"),
+        ('{"sea": 1}', ["--language", "en-us"], "out", "words: JSON, where lines of text are expected"),
+        (CMUDICT, ["--text", "words"], "out", "--text is for espeak to say: give --language too"),
+        ("sea\n", ["--language", "en-us", "--text", "nowhere"], "out", "text nowhere: missing file"),
         ("# nothing\n\n", ["--language", "en-us"], "out", "words: no words in it"),
-        ("/nowhere/words", [], "out", "words /nowhere/words: missing file"),
+        ("/nowhere/words", [], "out", "lexicon /nowhere/words: missing file"),
         ("sea S IY\nsee\n", [], "out", "words line 2: 'see' has no phones"),
-        ("No\nhello world\n", ["--language", "en-us"], "out", "words line 2: 'hello world' are several words, line 1"),
+        ("No\nhello world\n", ["--language", "en-us"], "out", "words line 2: 'hello world' is more than a word"),
+        ("hello\n3\tthe\n", ["--language", "en-us"], "out", "words line 2: '3 the' is more than a word"),
+        (CMUDICT, ["--language", "en-us"], "out", "words line 1: 'HELLO HH AH0 L OW1' is more than a word"),
         ("<unk> s\n<s> t\n", [], "out", "words: no words in it but marks of language models"),
         (CMUDICT, [], "folder", "folder: a folder; name a file"),
         (CMUDICT, [], "words/out", "words/out: cannot be written"),

@@ -209,6 +209,20 @@ def test_status_reads_a_run_from_its_files(transcribe, out, capsys):
     assert status["driver"] is None
 
 
+def test_the_audio_of_a_complete_run_is_what_was_read(sample, out, capsys):
+    """Of files without a manifest only sizes are known before: their estimate must not outlive the run."""
+    given = [str(sample / "corpus"), str(out), "--model", str(sample / "model"), "--source", "files"]
+    assert main(["transcribe", *given, "--limit", "3", "--address", "here", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    audio_s = result["tally"]["audio_s"]
+    assert result["tally"]["num_ok"] == 3 and result["num_units"] == 1
+    assert (result["seconds_total"], result["seconds_known"]) == (pytest.approx(audio_s), True)
+    next((out / "commits").iterdir()).unlink()
+    assert main(["status", str(out), "--json"]) == 1
+    result = json.loads(capsys.readouterr().out)
+    assert result["seconds_known"] is False and result["seconds_total"] != pytest.approx(audio_s)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -259,6 +273,22 @@ def test_a_model_directory_without_weights(transcribe, sample, tmp_path, out):
     assert is_one_clear_line(stderr)
     assert "has no weights" in stderr
     assert not out.exists()  # so that the same command works once the weights are there
+
+
+def test_a_model_without_a_ctc_head(transcribe, sample, tmp_path, out, capsys):
+    """It has no vocabulary either, and that must not be what is missed."""
+    shutil.copytree(sample / "model", tmp_path / "cls")
+    config = json.loads((tmp_path / "cls/config.json").read_text())
+    (tmp_path / "cls/config.json").write_text(
+        json.dumps(config | {"architectures": ["HubertForSequenceClassification"]})
+    )
+    (tmp_path / "cls/vocab.json").unlink()
+    told = f"model {tmp_path / 'cls'} has no CTC head (its config.json says HubertForSequenceClassification)"
+    code, _, stderr = transcribe("--model", str(tmp_path / "cls"))
+    assert code == 2 and is_one_clear_line(stderr) and told in stderr
+    assert not out.exists()
+    assert main(["transcribe", str(sample / "corpus/000.flac"), "--model", str(tmp_path / "cls")]) == 2
+    assert told in capsys.readouterr().err
 
 
 def test_an_output_of_another_run(transcribe, sample):

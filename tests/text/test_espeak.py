@@ -279,6 +279,9 @@ def test_a_language_that_is_not_there_is_refused_with_those_near_it() -> None:
         with pytest.raises(UsageError, match="espeak-ng has no language") as caught:
             Phonemizer(given_)
         assert near in str(caught.value)
+    for given_ in ("en-US", "EN_us"):
+        with pytest.raises(UsageError, match=r"; did you mean en-us\?$"):
+            Phonemizer(given_)
     with pytest.raises(UsageError, match=r"it has \d+, such as en-us"):
         Phonemizer("zzzzzzz")
     assert {"en-us", "de", "fr-fr", "cmn"} <= set(espeak.languages())

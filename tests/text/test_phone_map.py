@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.text.phone_map import map_lines, mapped_phones, parse_phone_map, phone_map_text, read_phone_map
+from pipeline.text.phone_map import map_lines, mapped_phones, parse_phone_map, phone_map_text, read_phone_map, untouched
 
 
 def test_phones_are_renamed_split_and_left_out():
@@ -34,6 +34,13 @@ def test_what_cannot_be_meant_is_told_with_its_line(data, told):
     with pytest.raises(UsageError) as caught:
         parse_phone_map(data, "map")
     assert str(caught.value).startswith(told)
+
+
+def test_a_map_of_another_lexicons_phones_is_told():
+    assert untouched({"AH0": ("ə",), "B": ("b",)}, {"ə", "b"}) == (
+        "the phone map changes nothing: it maps AH0 B ..., but the lexicon has b ə ...; is it for another one?"
+    )
+    assert untouched({"AH0": ("ə",), "B": ("b",)}, {"B", "ə"}) is untouched({}, {"ə"}) is None
 
 
 def test_a_map_may_be_empty():

@@ -36,6 +36,9 @@ def parsed(text: str) -> list[tuple[str, str]]:
         ("  the \t ð  ə \r\n", [("the", "ð ə")]),
         ("the\tð\tə\n", [("the", "ð ə")]),
         ("\ufeffthe ð ə\r\n\r\n   \n# note\n#note\nof ʌ v", [("the", "ð ə"), ("of", "ʌ v")]),
+        # words that begin as other files do
+        ("RIFF R IH F\n[1] W AH N\n{} K ER L IY\n", [("RIFF", "R IH F"), ("[1]", "W AH N"), ("{}", "K ER L IY")]),
+        ("[1] W AH N\n", [("[1]", "W AH N")]),
         ("naïve\tn aɪ\u0308 v\n", [("naïve", "n aɪ\u0308 v")]),
         # the same entry twice counts once, in the order of the file
         ("b B\na A\nb B\nb(2) B\nb(3) P\n", [("b", "B"), ("a", "A"), ("b", "P")]),
@@ -53,7 +56,20 @@ def test_every_style_is_read(text, expected):
         (b";;; nothing\n\n# here\n", "lexicon: no word in it"),
         (b"the DH AH\nof\n", "lexicon line 2: 'of' has no phones"),
         (b"the\t0.5\t\n", "lexicon line 1: 'the' has no phones"),
-        (b"the # DH AH\n", "lexicon line 1: 'the' has no phones"),
+        (b"the # DH AH\nof AH V\n", "lexicon line 1: 'the' has no phones"),
+        (b"the # DH AH\nof\n", "lexicon: words without phones, not a lexicon; nightshift build-lexicon lexicon OUT"),
+        (
+            b"mmap lm http://kheafield.com/code format version 5\n\0\xff",
+            "lexicon: a language model, not a lexicon; nig",
+        ),
+        (
+            gzip.compress(b"\n\\data\\\nngram 1=3\n"),
+            "lexicon: a language model, not a lexicon; nightshift build-lexicon",
+        ),
+        (b"fLaC\0\0\0\x22\x10\0\xff", "lexicon: audio (FLAC), where lines of text are expected"),
+        (b'{\n  "a": 1,\n  "b": 2\n}\n', "lexicon: JSON, where lines of text are expected"),
+        (b'{"a": 1}\n{"a": 2}\n', "lexicon: JSON, where lines of text are expected"),
+        (b"\x7fELF\xff\0", "lexicon: a binary file, where lines of text are expected"),
         (b"the DH\n \tDH AH\n", "lexicon line 2: no word before the tab"),
         (b"New York\tN UW\n", "lexicon line 1: a word with white space in it, 'New York'"),
         ("a\u00a0b  EY1\n".encode(), "lexicon line 1: a word with white space in it, 'a\\xa0b'"),

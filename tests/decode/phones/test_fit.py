@@ -55,6 +55,13 @@ def test_what_cannot_be_emitted_is_counted_named_and_mended():
     assert "uber" in mended.warnings()[0] and len(mended.warnings()) == 1
 
 
+def test_a_map_that_touches_no_phone_is_a_warning_even_where_all_fits():
+    found = fit("see s iː\n", "s", "iː", phone_map={"S": ("s",)})
+    (told,) = found.warnings()
+    assert told.startswith("the phone map changes nothing: it maps S ...")
+    assert fit("see s iː\n", "s", "iː", phone_map={"s": ("s",)}).warnings() == []
+
+
 def test_a_phone_may_be_several_labels_and_none():
     mapping = {"t͡ʃ": ("t", "ʃ"), "ˈ": ()}
     found = fit("chat ˈ t͡ʃ æ t\n", "t", "ʃ", "æ", phone_map=mapping)
@@ -107,7 +114,7 @@ def test_what_cannot_work_is_one_error(entries, mapping, told):
 
 
 def test_lines_of_a_map_for_other_lexicons_do_no_harm():
-    assert fit("a æ\n", "æ", phone_map={"AE1": ("æ",), "XX": ("ø",)}).warnings() == []
+    assert fit("a AE1\n", "æ", phone_map={"AE1": ("æ",), "XX": ("ø",)}).warnings() == []
 
 
 def test_many_faults_are_told_in_few_words():
