@@ -47,13 +47,12 @@ THEIR_WIDTHS = (
 OUR_WIDTHS = tuple(
     SearchOptions(beam_width=beam, beam_prune_logp=prune, token_min_logp=label)
     for beam, prune, label in (
-        (20, -12.0, -12.0),
         (50, -12.0, -12.0),
         (70, -14.0, -12.0),
+        (100, -14.0, -12.5),
         (100, -14.0, -13.0),
         (100, -16.0, -13.0),
         (100, -18.0, -13.0),
-        (150, -18.0, -13.0),
         (150, -20.0, -13.0),
         (200, -22.0, -13.0),
         (500, -25.0, -13.0),
