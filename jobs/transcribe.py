@@ -123,14 +123,15 @@ def _print_texts(paths: list[str], config: Config, as_json: bool) -> int:
     from pipeline import score
     from pipeline.carry import in_process
     from pipeline.decode.settings import settle
-    from pipeline.plan import labels, texts
+    from pipeline.plan import texts
     from pipeline.records import Recording
     from pipeline.request import doubts
     from pipeline.sources.channels import expand
     from pipeline.sources.entries import Entry, Piece
+    from pipeline.text.vocabulary import Vocabulary
     from pipeline.unit import Unit
 
-    vocabulary = labels(config.encode)
+    vocabulary = Vocabulary.of_model(config.encode.model, config.encode.language)
     settled, scoring = settle(config.decode, vocabulary), score.settle(config.score, vocabulary)
     show.warnings(_idle_scoring(config))
     show.warnings(doubts(replace(config, score=ScoreConfig()), settled, scoring, vocabulary))

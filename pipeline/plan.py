@@ -12,9 +12,7 @@ from pipeline.config import Config, EncodeConfig
 from pipeline.decode.greedy import GreedyDecoder
 from pipeline.decode.settings import DecodeSettings
 from pipeline.emissions import Keeping, KeptUnits
-from pipeline.errors import UsageError
-from pipeline.jsonfile import read_object
-from pipeline.models.locate import checkpoint_directory, model_hash, portable_name
+from pipeline.models.locate import model_hash, portable_name
 from pipeline.read.reader import Reader
 from pipeline.resources import Pools, one_process
 from pipeline.run import Run, vocabulary_of
@@ -27,8 +25,8 @@ def transcription(
     config: Config, settled: DecodeSettings, scoring: ScoreSettings, run: Run, pools: Pools
 ) -> list[Stage]:
     """A unit's id -> its part and its commit in the run directory."""
-    model, keep, vocabulary = config.encode.model, config.encode.keep_emissions, labels(config.encode)
-    weights = model_hash(model, config.encode.language)
+    model, language, keep = config.encode.model, config.encode.language, config.encode.keep_emissions
+    weights, vocabulary = model_hash(model, language), Vocabulary.of_model(model, language)
     encode = replace(config.encode, model=portable_name(model), threads=pools.encode_threads)
     decode = replace(settled, threads=pools.decode_threads)
     return [
@@ -54,26 +52,14 @@ def decoding(settled: DecodeSettings, scoring: ScoreSettings, kept: Run, run: Ru
 def texts(config: Config, settled: DecodeSettings) -> list[Stage]:
     """A transcription without a run directory, in this process: recordings -> hypotheses."""
     pools = one_process(config)
-    weights, vocabulary = model_hash(config.encode.model, config.encode.language), labels(config.encode)
+    model, language = config.encode.model, config.encode.language
+    weights, vocabulary = model_hash(model, language), Vocabulary.of_model(model, language)
     decode = replace(settled, threads=pools.decode_threads)
     return [
         Stage("read", partial(Reader, config.read, lambda unit: unit), pools.tasks),
         Stage("encode", partial(encoder, config.encode, weights), pools.encode),
         Stage("decode", partial(decoder, decode, vocabulary), pools.decode),
     ]
-
-
-def labels(config: EncodeConfig) -> Vocabulary:
-    """What the model writes; a model that writes nothing has no vocabulary to miss."""
-    directory = checkpoint_directory(config.model)
-    if (directory / "config.json").exists():
-        kinds = [str(kind) for kind in read_object(directory / "config.json").get("architectures") or ()]
-        if kinds and not any("ForCTC" in kind for kind in kinds):
-            raise UsageError(
-                f"model {config.model} has no CTC head (its config.json says {', '.join(kinds)}): "
-                "a model trained with one is needed"
-            )
-    return Vocabulary.from_pretrained(directory, config.language)
 
 
 def encoder(config: EncodeConfig, expected_hash: str) -> RunStage:

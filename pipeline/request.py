@@ -81,7 +81,7 @@ class Request:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        return plan.labels(self.config.encode)
+        return Vocabulary.of_model(self.config.encode.model, self.config.encode.language)
 
     def settings(self) -> dict[str, Any]:
         """What the results will depend on. Reads the model's files once, and so finds most of what they lack."""

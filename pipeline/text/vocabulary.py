@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.jsonfile import read_object
+from pipeline.models.locate import checkpoint_directory
 from pipeline.text import tokenizer_files
 from pipeline.text.added_tokens import AddedToken
 
@@ -24,6 +25,19 @@ class Vocabulary:
     silent: frozenset[int]  # sentence marks, unknown and blank: no part of any text
     lower_case: bool = False  # the texts' case, where the labels have the other
     phonemes: bool = False  # labels are sounds: a text is their row, a space between two, until a lexicon makes words
+
+    @classmethod
+    def of_model(cls, model: str, language: str = "") -> "Vocabulary":
+        """Of a model by its name; one that writes nothing has no vocabulary to miss, and is told so."""
+        directory = checkpoint_directory(model)
+        if (directory / "config.json").exists():
+            kinds = [str(kind) for kind in read_object(directory / "config.json").get("architectures") or ()]
+            if kinds and not any("ForCTC" in kind for kind in kinds):
+                raise UsageError(
+                    f"model {model} has no CTC head (its config.json says {', '.join(kinds)}): "
+                    "a model trained with one is needed"
+                )
+        return cls.from_pretrained(directory, language)
 
     @classmethod
     def from_pretrained(cls, directory: Path, language: str = "") -> "Vocabulary":
