@@ -20,7 +20,7 @@ demo: .venv/installed ## set up, then transcribe the bundled sample corpus and s
 	@$(BIN)/python -c "import kenlm" 2>/dev/null || \
 		echo "Not installed: kenlm, which this demo does not need; 'make decoders' builds it with a C++ compiler."
 
-test: .venv/installed-dev ## set up, then run the tests, about seven minutes
+test: .venv/installed-dev ## set up, then run the tests, about nine minutes
 	$(PYTEST) -m "not slow"
 
 test-slow: .venv/installed-dev ## the tests that take longer still
