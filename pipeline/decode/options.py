@@ -40,8 +40,8 @@ class SearchOptions:
                 raise UsageError(f"{name} is a natural logarithm, at most 0, not {getattr(self, name)}")
 
 
-# Of the search for words in phones. On simulated emissions of 7.6 % phone errors, with PHONE_WEIGHTS, 4.8 % word errors
-# at 4,300 audio seconds per core second; the defaults above have 5.6 % at 12,100, and 200/-22/-13 4.6 % at 1,800.
+# Of the search for words in phones. `nightshift bench words` has, on its harder emissions, 4.4 % word errors at 4,500
+# audio seconds per core second with it, 4.9 % at 11,800 with 100/-14/-12.5, and 4.1 % at 2,000 with 200/-22/-13.
 FOR_PHONES = SearchOptions(beam_prune_logp=-18.0, token_min_logp=-13.0)
 
 AS_PYCTCDECODE = SearchOptions(beam_width=100, beam_prune_logp=-10.0, token_min_logp=-5.0)  # its defaults
@@ -65,9 +65,8 @@ class LmWeights:
             raise UsageError(f"the share of a language model must be finite and not below zero, as {self.share} is")
 
 
-# Of a language model beside a phone model. Of alpha 0.8 to 1.6 and beta 0 to 2, on 130 simulated utterances of each
-# difficulty, 2.2 to 3.2 % and 4.7 to 5.7 % word errors; these, in the middle of what is flat, 2.3 and 4.9 %; the
-# defaults above, which are for letters, 3.8 and 8.3 %.
+# Of a language model beside a phone model: in the middle of what is flat between alpha 0.8 and 1.6 and beta 0 and 2 on
+# simulated utterances. There the defaults above, which are for letters, had nearly twice the word errors.
 PHONE_WEIGHTS = LmWeights(alpha=1.2, beta=1.0)
 
 
