@@ -17,6 +17,7 @@ import pipeline
 from jobs.errors import explain
 
 JOBS = {
+    "demo": "transcribe the bundled corpus, with the language model and without, and compare",
     "transcribe": "transcribe a corpus into a run directory, or a few files to the screen",
     "plan": "show what a transcription would do, and touch nothing",
     "status": "show how far a run is, from its files alone",
@@ -24,6 +25,7 @@ JOBS = {
     "tune": "find the decoding settings with the fewest word errors on kept emissions",
     "build-lm": "estimate a language model from text",
     "build-lexicon": "say how words sound, for models that write phones",
+    "train": "train a small model on a corpus with texts",
     "bench": "measure speed",
 }
 

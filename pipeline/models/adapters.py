@@ -170,9 +170,9 @@ class Multilingual(Pretrained):
     def own_state(self) -> dict[str, Tensor]:
         return {name: weight for name, weight in self.state_dict().items() if BANK not in name.split(".")}
 
-    def save_pretrained(self, directory: Any, *, safe_serialization: bool = True) -> None:
+    def save_pretrained(self, directory: Any, **options: Any) -> None:
         """What it speaks by itself in the main file, and a file for each language that is loaded."""
-        super().save_pretrained(directory, safe_serialization=safe_serialization)
+        super().save_pretrained(directory, **options)
         for language in self.languages:
             state = {
                 f"{name}.{part}": weight

@@ -93,8 +93,14 @@ class Pretrained(nn.Module):
         model._plan(precision)
         return model
 
-    def save_pretrained(self, directory: str | os.PathLike[str], *, safe_serialization: bool = True) -> None:
-        """`config.json` and `model.safetensors`, as transformers and `from_pretrained` read them, in fp32."""
+    def save_pretrained(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        dtype: torch.dtype = torch.float32,
+        safe_serialization: bool = True,
+    ) -> None:
+        """`config.json` and `model.safetensors` as transformers and `from_pretrained` read them, weights in `dtype`."""
         if not safe_serialization:
             raise UsageError("safe_serialization=False is not supported: a pickle can run code where it is loaded")
         if self.prepared is not None:
@@ -105,12 +111,12 @@ class Pretrained(nn.Module):
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         about = {name: value for name, value in self.config.rest.items() if name != "torch_dtype"}
-        about |= {"architectures": [type(self).__name__], "dtype": "float32"}
+        about |= {"architectures": [type(self).__name__], "dtype": str(dtype).removeprefix("torch.")}
         weights = to_save({**self.unused, **self.own_state()}, self.names)
         if not any(weight_name.endswith("masked_spec_embed") for weight_name in weights):
             about.setdefault("mask_time_prob", 0.0)  # else transformers would miss what only training with masks needs
         replace(self.config, rest=about).save_pretrained(folder)
-        write_file(weights, folder / "model.safetensors")
+        write_file({name: weight.to(dtype) for name, weight in weights.items()}, folder / "model.safetensors")
 
     def own_state(self) -> dict[str, Tensor]:
         """The weights that belong into the checkpoint's main file."""

@@ -91,16 +91,23 @@ def _choose_library(wrapper: Any) -> None:
     if "PHONEMIZER_ESPEAK_LIBRARY" in os.environ:
         return
     try:
-        import espeakng_loader
+        library, data = wheel()
     except ImportError:
         return
+    wrapper.set_library(library)
+    wrapper.set_data_path(data)
+
+
+def wheel() -> tuple[str, str]:
+    """The library and its data, as the package espeakng-loader brings them; ImportError without it."""
+    import espeakng_loader
+
     if len(os.fsencode(path := os.path.realpath(espeakng_loader.get_data_path()))) > _LONGEST_DATA_PATH:
         raise Fault(
             f"espeak-ng cannot read its data at {path}: a path may have {_LONGEST_DATA_PATH} bytes; install "
             "espeakng-loader into a shorter one"
         )
-    wrapper.set_library(espeakng_loader.get_library_path())
-    wrapper.set_data_path(path)
+    return espeakng_loader.get_library_path(), path
 
 
 def _remove_copy(wrapper: Any) -> None:

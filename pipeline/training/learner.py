@@ -1,0 +1,98 @@
+"""A model on its way: one step after another from batches, and its state on disk, so that it can go on.
+
+Knows nothing of where batches come from, or of a terminal.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.errors import UsageError
+from pipeline.models.ctc import ForCTC
+from pipeline.models.segments import Packed, Segments
+from pipeline.text.features import FeatureExtractor
+from pipeline.training.batches import Batch
+from pipeline.training.recipe import Recipe
+
+BETAS = (0.9, 0.98)
+
+
+class Learner:
+    """A model, what it hears, and its optimiser."""
+
+    def __init__(self, model: ForCTC, features: FeatureExtractor, recipe: Recipe) -> None:
+        features.framing(model)  # that the two belong together
+        self.model, self.features, self.recipe = model.train(), features, recipe
+        # Norms and biases are not drawn to zero, which is no better a place for them than another.
+        matrices = [weight for weight in model.parameters() if weight.ndim > 1]
+        others = [weight for weight in model.parameters() if weight.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        self._optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, fused=True)
+        self.step = 0
+        self.heard_s = 0.0
+
+    def learn(self, batch: Batch) -> float:
+        """One step; returns the loss per label."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.recipe.rate(self.step)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss = self.loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        length = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.max_gradient)
+        if torch.isfinite(length):  # else one odd batch would end all
+            self._optimiser.step()
+        self.step += 1
+        self.heard_s += batch.seconds
+        return loss.item()
+
+    def loss(self, batch: Batch) -> Tensor:
+        """CTC's, per label."""
+        logits = self.logits(batch)
+        log_probs = logits.data.float().log_softmax(dim=-1)  # (T of all, V)
+        total = F.ctc_loss(
+            logits.with_data(log_probs).padded().transpose(0, 1),  # (T, B, V)
+            batch.labels,
+            torch.tensor(logits.segments.lengths),
+            torch.tensor(batch.num_labels),
+            blank=self.model.blank,
+            reduction="sum",
+            zero_infinity=True,  # where speed has left fewer frames than labels
+        )
+        return total / len(batch.labels)
+
+    def logits(self, batch: Batch) -> Packed:
+        """In bf16 where products are faster so."""
+        audio = Packed(batch.samples.to(self.model.device), Segments(batch.num_samples))
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=_has_bf16(self.model.device)):
+            return self.model.logits(self.features(audio))
+
+    # ---- on disk
+
+    def save(self, path: Path) -> None:
+        """Whole or not at all."""
+        state = {
+            "step": self.step,
+            "heard_s": self.heard_s,
+            "model": self.model.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+        }
+        part = path.with_name(f"{path.name}.part")
+        torch.save(state, part)
+        part.replace(path)
+
+    def load(self, path: Path) -> None:
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.model.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self._optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise UsageError(f"{path} is no state of this training ({error}); --overwrite starts afresh") from error
+        self.step, self.heard_s = state["step"], state["heard_s"]
+
+
+def _has_bf16(device: torch.device) -> bool:
+    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()

@@ -1,0 +1,49 @@
+"""The letters of a new model, from the texts that it is to learn, and texts as their numbers.
+
+Knows nothing of audio.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import UsageError
+
+MARKS = ("<pad>", "<s>", "</s>", "<unk>", "|")
+MOST_LETTERS = 4000  # with more, texts are most likely not what they should be
+_NO_LETTER = re.compile(r"[^\w']|_")  # of Unicode: letters, their marks, digits and the apostrophe stay
+
+
+def spelled(text: str) -> str:
+    """In capitals, without punctuation, words one space apart: what can be heard."""
+    return " ".join(_NO_LETTER.sub(" ", text.replace("\u2019", "'").upper()).split())
+
+
+def labels_of(texts: Iterable[str]) -> tuple[str, ...]:
+    """Of spelled texts: the marks that every vocabulary has, then each letter that occurs."""
+    letters = sorted(set().union(*texts) - {" "})
+    if not 0 < len(letters) <= MOST_LETTERS:
+        raise UsageError(f"the texts have {len(letters):,} different letters, not 1 to {MOST_LETTERS:,}")
+    return (*MARKS, *letters)
+
+
+def numbers(text: str, labels: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    ids = {label: number for number, label in enumerate(labels)}
+    return np.array([ids["|" if letter == " " else letter] for letter in text], np.int64)
+
+
+def least_frames(labels: npt.NDArray[np.int64]) -> int:
+    """CTC needs one for every label, and one between two that are the same."""
+    return len(labels) + int((labels[1:] == labels[:-1]).sum())
+
+
+def write(directory: Path, labels: tuple[str, ...]) -> None:
+    """The vocabulary as transformers' tokenizer reads it, and ours."""
+    ids = {label: number for number, label in enumerate(labels)}
+    settings = {"tokenizer_class": "Wav2Vec2CTCTokenizer", "pad_token": "<pad>", "word_delimiter_token": "|"}
+    for name, content in (("vocab.json", ids), ("tokenizer_config.json", settings)):
+        (directory / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,82 @@
+"""What a training is: the shape of the model, and how it learns.
+
+Knows nothing of audio or texts.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import UsageError
+
+# Of 3 to 4 million weights each: small enough for two CPU cores and a night, and for a repository.
+_LAYERS: dict[str, Any] = {
+    "hidden_size": 192,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "intermediate_size": 768,
+    "ctc_zero_infinity": True,
+}
+# Three convolutions, of which the first can be a bank of filters (`filters`): it learns to spell after 2 hours of
+# speech, where seven narrow ones with random weights still said nothing; and a step takes two thirds of the time.
+_CONVOLUTIONS: dict[str, Any] = {
+    "conv_dim": [96, 96, 128],
+    "conv_kernel": [160, 5, 4],
+    "conv_stride": [40, 4, 2],
+    "num_feat_extract_layers": 3,
+    "feat_extract_norm": "layer",
+    "num_conv_pos_embeddings": 64,
+    "num_conv_pos_embedding_groups": 8,
+}
+SHAPES: dict[str, dict[str, Any]] = {
+    "wav2vec2": {**_LAYERS, **_CONVOLUTIONS, "do_stable_layer_norm": True},
+    "wav2vec2-conformer": {**_LAYERS, **_CONVOLUTIONS, "num_hidden_layers": 4, "conv_depthwise_kernel_size": 15},
+    "wav2vec2-bert": {**_LAYERS, "num_hidden_layers": 4, "conv_depthwise_kernel_size": 15},
+}
+
+_SAMPLES: dict[str, Any] = {
+    "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+    "do_normalize": True,
+    "feature_size": 1,
+    "padding_value": 0.0,
+    "return_attention_mask": True,
+    "sampling_rate": 16_000,
+}
+_MEL: dict[str, Any] = {
+    "feature_extractor_type": "SeamlessM4TFeatureExtractor",
+    "feature_size": 80,
+    "num_mel_bins": 80,
+    "stride": 2,
+    "padding_value": 0.0,
+    "return_attention_mask": True,
+    "sampling_rate": 16_000,
+}
+EXTRACTORS = {"wav2vec2": _SAMPLES, "wav2vec2-conformer": _SAMPLES, "wav2vec2-bert": _MEL}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model learns; the defaults are those that made the bundled one."""
+
+    steps: int = 14_000
+    batch_s: float = 48.0  # audio of one step
+    learning_rate: float = 1e-3
+    warm_up: int = 400  # steps in which the learning rate grows
+    decay_share: float = 0.25  # of the steps, the last, in which it falls to nothing
+    weight_decay: float = 0.01
+    max_gradient: float = 1.0  # a longer one is shortened
+    short_first: int = 1000  # steps until the longest recordings take part
+    augment: bool = True  # noise, rooms, telephones, speed and level, drawn anew each time a recording is heard
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_s", "learning_rate", "max_gradient"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} of a training must be above zero, not {getattr(self, name)}")
+        if not 0 < self.decay_share <= 1:
+            raise UsageError(f"decay_share is a share of the steps above 0, not {self.decay_share}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: up, level, and down to zero. How long it stays level may be changed midway."""
+        up = min(1.0, (step + 1) / max(1, self.warm_up))
+        down = min(1.0, (self.steps - step) / (self.steps * self.decay_share))
+        return self.learning_rate * min(up, down)
