@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := build/demo
+ASSETS := pipeline/demo/assets
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Two processes, whatever the machine: each takes some 2.5 GB. What uses Ray stays in one of them (tests/conftest.py).
@@ -12,11 +13,10 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/installed ## set up, then transcribe the bundled sample corpus and score it
-	$(BIN)/python -m pipeline.demo.sample $(DEMO)
-	$(BIN)/nightshift transcribe $(DEMO)/corpus/manifest.jsonl $(DEMO)/run --model $(DEMO)/model --overwrite
-	@echo && echo "One file alone, whose text means nothing, because the model has learnt nothing:"
-	@$(BIN)/nightshift transcribe $(DEMO)/corpus/002.mp3 --model $(DEMO)/model
+demo: .venv/installed ## set up, then transcribe the bundled corpus, with the language model and without
+	$(BIN)/nightshift demo $(DEMO)
+	@echo && echo "One file alone:"
+	$(BIN)/nightshift transcribe $(ASSETS)/corpus/manifest/audio/115.mp3 --model $(ASSETS)/model --lm $(ASSETS)/lm/4gram.bin
 	@$(BIN)/python -c "import kenlm" 2>/dev/null || \
 		echo "Not installed: kenlm, which this demo does not need; 'make decoders' builds it with a C++ compiler."
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from dataclasses import fields
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from jobs import options as shared
 from jobs.errors import GO_ON
 from pipeline import config as configuration
+from pipeline.errors import UsageError
 from pipeline.progress import clock, hours
 from pipeline.training.recipe import SHAPES, Recipe
 
@@ -23,15 +23,21 @@ TOLD_EVERY_S = 30.0  # where stderr is no terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", metavar="INPUT", help=f"with texts: {shared.INPUT}")
+    parser.add_argument(
+        "input",
+        metavar="INPUT",
+        help=f"with texts: {shared.INPUT.replace('--source names', '--set read.source=KIND names')}",
+    )
     parser.add_argument("output", metavar="OUT", help="the checkpoint directory")
     parser.add_argument("--family", choices=SHAPES, default="wav2vec2", help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=DEFAULTS.steps, metavar="N", help="default: %(default)s")
     parser.add_argument(
         "--batch-s", type=float, default=DEFAULTS.batch_s, metavar="S", help="audio of one step; default: %(default)s"
     )
-    parser.add_argument("--learning-rate", type=float, default=DEFAULTS.learning_rate, metavar="R")
-    parser.add_argument("--seed", type=int, default=DEFAULTS.seed, metavar="N")
+    parser.add_argument(
+        "--learning-rate", type=float, default=DEFAULTS.learning_rate, metavar="R", help="default: %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=DEFAULTS.seed, metavar="N", help="default: %(default)s")
     parser.add_argument(
         "--no-augment",
         action="store_false",
@@ -52,14 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipeline.training.train import WORK, Asked, train
+    from pipeline.training.train import Asked, clear, train
 
-    out = Path(options.output)
-    if options.overwrite and (out / WORK).exists():
-        shutil.rmtree(out / WORK)
+    if strange := [override for override in options.overrides if not override.startswith("read.")]:
+        raise UsageError(f"--set {strange[0]}: a training heeds the keys of [read] alone")
     given = {key.name: getattr(options, key.name) for key in fields(Recipe) if hasattr(options, key.name)}
     read = configuration.load(None, options.overrides).read
+    out = Path(options.output)
     asked = Asked(options.input, out, options.family, Recipe(**given), read, options.half)
+    if options.overwrite:
+        clear(out)
     try:
         with Screen() as screen:
             trial = train(asked, screen)

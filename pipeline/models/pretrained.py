@@ -116,7 +116,8 @@ class Pretrained(nn.Module):
         if not any(weight_name.endswith("masked_spec_embed") for weight_name in weights):
             about.setdefault("mask_time_prob", 0.0)  # else transformers would miss what only training with masks needs
         replace(self.config, rest=about).save_pretrained(folder)
-        write_file({name: weight.to(dtype) for name, weight in weights.items()}, folder / "model.safetensors")
+        numbers = {name: x.to(dtype) if x.is_floating_point() else x for name, x in weights.items()}  # not the counters
+        write_file(numbers, folder / "model.safetensors")
 
     def own_state(self) -> dict[str, Tensor]:
         """The weights that belong into the checkpoint's main file."""

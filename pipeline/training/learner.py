@@ -3,6 +3,7 @@
 Knows nothing of where batches come from, or of a terminal.
 """
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline import disk
 from pipeline.errors import UsageError
 from pipeline.models.ctc import ForCTC
 from pipeline.models.segments import Packed, Segments
@@ -80,18 +82,19 @@ class Learner:
             "model": self.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
         }
-        part = path.with_name(f"{path.name}.part")
-        torch.save(state, part)
-        part.replace(path)
+        whole = io.BytesIO()
+        torch.save(state, whole)
+        disk.publish(str(path), whole.getvalue())
 
     def load(self, path: Path) -> None:
         try:
             state: dict[str, Any] = torch.load(path, map_location=self.model.device, weights_only=True)
             self.model.load_state_dict(state["model"])
             self._optimiser.load_state_dict(state["optimiser"])
-        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise UsageError(f"{path} is no state of this training ({error}); --overwrite starts afresh") from error
-        self.step, self.heard_s = state["step"], state["heard_s"]
+            self.step, self.heard_s = state["step"], state["heard_s"]
+        except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            told = str(error).partition("\n")[0]
+            raise UsageError(f"{path} is no state of this training ({told}); --overwrite starts afresh") from error
 
 
 def _has_bf16(device: torch.device) -> bool:

@@ -4,7 +4,7 @@ Knows nothing of audio.
 """
 
 import json
-import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,12 +15,14 @@ from pipeline.errors import UsageError
 
 MARKS = ("<pad>", "<s>", "</s>", "<unk>", "|")
 MOST_LETTERS = 4000  # with more, texts are most likely not what they should be
-_NO_LETTER = re.compile(r"[^\w']|_")  # of Unicode: letters, their marks, digits and the apostrophe stay
+KEPT = ("L", "M", "N")  # of Unicode: letters, their marks, digits; and the apostrophe
+UNSEEN = "Cf"  # joiners within words, soft hyphens
 
 
 def spelled(text: str) -> str:
     """In capitals, without punctuation, words one space apart: what can be heard."""
-    return " ".join(_NO_LETTER.sub(" ", text.replace("\u2019", "'").upper()).split())
+    capitals = unicodedata.normalize("NFC", text.replace("\u2019", "'").upper())
+    return " ".join("".join(map(_sound, capitals)).split())
 
 
 def labels_of(texts: Iterable[str]) -> tuple[str, ...]:
@@ -47,3 +49,10 @@ def write(directory: Path, labels: tuple[str, ...]) -> None:
     settings = {"tokenizer_class": "Wav2Vec2CTCTokenizer", "pad_token": "<pad>", "word_delimiter_token": "|"}
     for name, content in (("vocab.json", ids), ("tokenizer_config.json", settings)):
         (directory / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _sound(character: str) -> str:
+    category = unicodedata.category(character)
+    if character == "'" or category[0] in KEPT:
+        return character
+    return "" if category == UNSEEN else " "

@@ -3,6 +3,7 @@
 Knows nothing of audio or texts.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,8 +71,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_s", "learning_rate", "max_gradient"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} of a training must be above zero, not {getattr(self, name)}")
+        if self.seed < 0:
+            raise UsageError(f"seed of a training must not be below zero, as {self.seed} is")
         if not 0 < self.decay_share <= 1:
             raise UsageError(f"decay_share is a share of the steps above 0, not {self.decay_share}")
 

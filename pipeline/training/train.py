@@ -4,7 +4,12 @@ Stopped at any time, the same call goes on from the last state. Knows nothing of
 """
 
 import json
+import shutil
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
+from pipeline import disk
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
 from pipeline.jsonfile import read_object
@@ -26,7 +32,7 @@ from pipeline.text.vocabulary import Vocabulary
 from pipeline.training import filters, letters
 from pipeline.training.batches import Batches
 from pipeline.training.learner import Learner
-from pipeline.training.material import Material, gather
+from pipeline.training.material import TABLE, Material, gather
 from pipeline.training.recipe import EXTRACTORS, SHAPES, Recipe
 from pipeline.training.trial import Trial, attempt
 
@@ -37,7 +43,8 @@ TRIAL_EVERY, TOLD_EVERY = 250, 10  # steps
 SAVED_EVERY_S = 300.0
 PREFETCHED = 8  # batches, made by another process
 MAY_CHANGE = ("steps", "decay_share")
-WORK, SETTINGS, STATE, LOG = "training", "settings.json", "state.pt", "log.jsonl"
+WORK, SETTINGS, STATE, LOG, MATERIAL = "training", "settings.json", "state.pt", "log.jsonl", "material"
+CHECKPOINT = ("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer_config.json", "vocab.json")
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ def train(asked: Asked, teller: Teller) -> Trial:
     """All steps that are left; the checkpoint is in place after each trial. What the last trial found."""
     torch.manual_seed(asked.recipe.seed)
     _check_settings(asked)
-    material = gather(asked.source, asked.work / "material", asked.read, teller.phase)
+    material = gather(asked.source, asked.work / MATERIAL, asked.read, teller.phase)
     lesson = _lesson(material, asked)
     teller.note(_told(lesson))
     learner = _learner(asked, lesson)
@@ -102,13 +109,40 @@ def train(asked: Asked, teller: Teller) -> Trial:
     if (asked.work / STATE).exists():
         learner.load(asked.work / STATE)
         teller.note(f"going on from step {learner.step:,}")
-    trial = None
     try:
-        trial = _steps(asked, lesson, learner, vocabulary, teller)
+        return _steps(asked, lesson, learner, vocabulary, teller)
     except KeyboardInterrupt:
-        learner.save(asked.work / STATE)
+        with _unbroken():
+            learner.save(asked.work / STATE)
         raise
-    return trial
+
+
+def clear(out: Path) -> None:
+    """Delete a training and its checkpoint, whose letters may be others; what else is there stays."""
+    _check_place(out)
+    if (out / WORK).exists():
+        for name in CHECKPOINT:
+            (out / name).unlink(missing_ok=True)
+        shutil.rmtree(out / WORK)
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """Signals wait for the end: between the beginning and the end of a step there is no state to go on from."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for late in waiting:
+        signal.raise_signal(late)
 
 
 def _steps(asked: Asked, lesson: Lesson, learner: Learner, vocabulary: Vocabulary, teller: Teller) -> Trial:
@@ -118,7 +152,8 @@ def _steps(asked: Asked, lesson: Lesson, learner: Learner, vocabulary: Vocabular
     batches = Batches(lesson.material, lesson.texts, lesson.learnt, recipe)
     teller.phase("learning")
     for batch in _loaded(batches, learner.step, recipe.steps):
-        losses.append(learner.learn(batch))
+        with _unbroken():
+            losses.append(learner.learn(batch))
         now = time.monotonic()
         speed = (learner.heard_s - heard_before) / (now - began)
         if learner.step % TOLD_EVERY == 0:
@@ -157,21 +192,38 @@ def _loaded(batches: Batches, first: int, end: int) -> Any:
         num_workers=1,
         prefetch_factor=PREFETCHED,
         multiprocessing_context="spawn",
+        worker_init_fn=_unstirred,
     )
+
+
+def _unstirred(worker: int) -> None:
+    """What ends a whole group of processes is for the one that trains: it lets this one go when it has saved."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _check_place(out: Path) -> None:
+    """That nothing is there which is not ours."""
+    work = out / WORK
+    if work.is_dir() and any(work.iterdir()):
+        if not (work / SETTINGS).exists():
+            raise UsageError(f"{work} is not of a training; name another directory")
+    elif found := [name for name in CHECKPOINT if (out / name).exists()]:
+        raise UsageError(f"{out} holds another checkpoint ({found[0]}), of no training here; name another directory")
 
 
 def _check_settings(asked: Asked) -> None:
     """A training goes on as it began: only how long it takes may change."""
-    asked.work.mkdir(parents=True, exist_ok=True)
+    _check_place(asked.out)
     path = asked.work / SETTINGS
     now = {"source": asked.source, "family": asked.family, **asdict(asked.recipe)}
-    if path.exists():
+    if path.exists() and (asked.work / MATERIAL / TABLE).exists():  # else nothing is learnt or even read as yet
         then = read_object(path)
         changed = [name for name in now if name not in MAY_CHANGE and then.get(name) != now[name]]
         if changed:
             told = ", ".join(f"{name} was {then.get(name)}, is {now[name]}" for name in changed)
             raise UsageError(f"{asked.out} holds a training that began otherwise ({told}); --overwrite starts afresh")
-    path.write_text(json.dumps(now, indent=1) + "\n")
+    disk.publish(str(path), f"{json.dumps(now, indent=1)}\n".encode())
 
 
 def _learner(asked: Asked, lesson: Lesson) -> Learner:
@@ -185,6 +237,8 @@ def _learner(asked: Asked, lesson: Lesson) -> Learner:
     (asked.out / "preprocessor_config.json").write_text(json.dumps(EXTRACTORS[asked.family], indent=1) + "\n")
     letters.write(asked.out, lesson.labels)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
+    if model.device.type == "cpu":  # of torch's fused kernel the way back is slow: a step takes 1.3 times as long
+        model.set_attn_implementation("eager")
     return Learner(model, FeatureExtractor.from_pretrained(asked.out), asked.recipe)
 
 
@@ -192,7 +246,9 @@ def _told(lesson: Lesson) -> str:
     left_out = sum(lesson.material.left_out.values())
     told = f"{hours(lesson.material.seconds)} in {len(lesson.material):,} recordings, {len(lesson.held_out):,} held out"
     reasons = "; ".join(f"{num:,} {reason}" for reason, num in lesson.material.left_out.items())
-    return told + (f"; {left_out:,} left out ({reasons})" if left_out else "")
+    told += f"; {left_out:,} left out ({reasons})" if left_out else ""
+    too_short = len(lesson.material) - len(lesson.learnt) - len(lesson.held_out)
+    return told + (f"; {too_short:,} too short for their texts" if too_short else "")
 
 
 def _lesson(material: Material, asked: Asked) -> Lesson:

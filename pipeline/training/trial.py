@@ -13,12 +13,12 @@ import torch
 
 from pipeline.decode.greedy import greedy
 from pipeline.encode import Emitter
-from pipeline.records import SAMPLE_RATE, ErrorCounts
+from pipeline.records import SAMPLE_RATE, ErrorCounts, FloatArray
 from pipeline.score import count_characters, count_words
 from pipeline.text.vocabulary import Vocabulary
 from pipeline.training.learner import Learner
 from pipeline.training.letters import spelled
-from pipeline.training.material import Material
+from pipeline.training.material import Material, Pcm
 
 AT_ONCE_S = 40.0
 
@@ -43,13 +43,22 @@ def attempt(learner: Learner, material: Material, numbers: npt.NDArray[np.int64]
     example = ("", "")
     emitter = Emitter.of(learner.model, learner.features)
     for some in _portions(material, numbers):
-        with torch.inference_mode():
-            emissions = emitter.whole([material.audio(int(number)) for number in some])
+        emissions = _heard(learner, emitter, [material.audio(int(number)) for number in some])
         for number, one in zip(some, emissions, strict=True):
             said, heard = spelled(material.texts[number]), greedy(one, vocabulary, emitter.frame_s).text
             words, characters = words + count_words(said, heard), characters + count_characters(said, heard)
             example = (said, heard)
     return Trial(words, characters, example)
+
+
+def _heard(learner: Learner, emitter: Emitter, audios: list[Pcm]) -> list[FloatArray]:
+    """As the checkpoint would: batch norms go by what they have learnt, and learn nothing here."""
+    learner.model.eval()
+    try:
+        with torch.inference_mode():
+            return emitter.whole(list(audios))
+    finally:
+        learner.model.train()
 
 
 def _portions(material: Material, numbers: npt.NDArray[np.int64]) -> Iterator[list[int]]:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import mmap
+import shutil
 import sysconfig
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 from numba import njit
 
-from jobs import bench_material, bench_measure, bench_search
+from jobs import bench_bundled, bench_material, bench_measure, bench_search
 from jobs.__main__ import main
 from jobs.bench_measure import Said, Spread
 from jobs.bench_search import Found, Setting, Tried
-from pipeline.demo import sentences
+from pipeline.demo import bundled, emissions, sample, sentences
+from pipeline.encode import Encoder
+from pipeline.errors import UsageError
 
 HAS_RIVAL = all(importlib.util.find_spec(name) for name in ("kenlm", "pyctcdecode"))
 
@@ -99,6 +102,9 @@ def test_without_the_rival_ours_is_measured_alone_and_the_way_to_it_is_told(benc
         (["run", "--difficulty", "mid"], "--difficulty is an option of `bench decode`"),
         (["decode", "--num-utterances", "0"], "--num-utterances must be at least 1"),
         (["decode", "--soak", "0"], "--soak must be at least 1"),
+        (["decode", "--soak", "--difficulty", "bundled"], "--soak is for simulated emissions"),
+        (["decode", "--lm", "x", "--difficulty", "bundled"], "--lm is for simulated emissions"),
+        (["words", "--difficulty", "bundled"], "--difficulty bundled is of `bench decode`"),
     ],
 )
 def test_options_that_cannot_be(capsys, arguments, told):
@@ -165,6 +171,167 @@ def test_soak_sees_memory_that_grows(monkeypatch):
     soak = bench_measure.soak(Leaking(), ["clean"], ["A B C"], 20)
     assert len(soak.resident_bytes) == 11
     assert soak.growth_bytes == pytest.approx(18 * 4e6, rel=0.1)
+
+
+# ---- what is bundled
+
+LM = """\\data\\
+ngram 1=6
+ngram 2=2
+
+\\1-grams:
+-2	<unk>
+-99	<s>	0
+-1	</s>
+-1	A	-0.1
+-1	SHORT	0
+-1	ONE	0
+
+\\2-grams:
+-0.5	A SHORT
+-0.5	SHORT ONE
+
+\\end\\
+"""
+
+
+def write_input(folder: Path, num: int, first: str) -> None:
+    """Recordings of different texts, all with that word in front, and a few that cannot be read."""
+    sample.write_corpus(folder / "audio", num)
+    lines = [json.loads(line) for line in (folder / "audio" / "manifest.jsonl").read_text().splitlines()]
+    (folder / "audio" / "manifest.jsonl").unlink()
+    for number, line in enumerate(lines):
+        line |= {"audio_filepath": f"audio/{line['audio_filepath']}", "text": f"{first} {sample.SENTENCES[number % 6]}"}
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    sample.write_model(folder / "model")
+    (folder / "lm.arpa").write_text(LM)
+    write_input(folder / "few", 4, "FEW")
+    write_input(folder / "more", 6, "MORE")
+    return folder
+
+
+@pytest.fixture
+def bundle(made, tmp_path, monkeypatch):
+    """Other things in the place of what is bundled; the model's labels are in another order than the simulation's."""
+    assert sample.LABELS != emissions.LABELS
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(bundled, "MODEL", tmp_path / "model")
+    monkeypatch.setattr(bundled, "LM", tmp_path / "lm.arpa")
+    monkeypatch.setattr(bundled, "INPUTS", (tmp_path / "few", tmp_path / "more"))
+    return tmp_path
+
+
+@pytest.fixture
+def bench_of_bundle(bundle, capsys):
+    """The command with nothing simulated, which needs no text."""
+
+    def run(*arguments):
+        code = main(["bench", "decode", "--work", str(bundle / "work"), "--difficulty", "bundled", *arguments])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_what_is_bundled_is_decoded_with_its_own_language_model_beside_what_is_simulated(bench, bundle):
+    code, stdout, stderr = bench("--difficulty", "bundled")
+    assert code == 0, stderr
+    figures = json.loads(stdout.splitlines()[-1])
+    assert set(figures["calibration"]) == set(figures["decoders"]) == {"mid", "bundled"}
+    assert (figures["bundled"]["num_recordings"], figures["bundled"]["num_failed"]) == (10, 8)
+    assert figures["bundled"]["lm_words"] == 3 < 1000 < figures["lm_words"]
+    aims = {name: calibration["target_greedy_wer"] for name, calibration in figures["calibration"].items()}
+    assert aims == {"mid": emissions.DIFFICULTIES["mid"].target_greedy_errors, "bundled": None}
+    speeds = {speed["decoder"]: speed for speed in figures["decoders"]["bundled"]}
+    if HAS_RIVAL:
+        assert (speeds["native, compat"]["same_texts"], speeds["native, compat"]["same_scores"]) == (1, 1)
+    assert speeds["native, as wide as by default"]["wer"] != speeds["greedy"]["wer"]
+
+
+def test_bundled_emissions_are_those_of_transformers_in_the_order_of_what_is_simulated(bundle):
+    """A column in the wrong place would be another letter, and every decoder would agree on the nonsense."""
+    import soundfile
+    import torch
+
+    transformers = pytest.importorskip("transformers")
+    heard = bench_bundled.heard(bundle / "work", 10)
+    assert len(heard.sample.texts) == len(set(heard.sample.texts)) == 10
+    ours = heard.sample.emissions[heard.sample.texts.index(f"MORE {sample.SENTENCES[0]}")]
+    sound, rate = soundfile.read(bundle / "more" / "audio" / "000.flac", dtype="float32")
+    features = transformers.Wav2Vec2FeatureExtractor.from_pretrained(bundled.MODEL)
+    with torch.inference_mode():
+        model = transformers.Wav2Vec2ForCTC.from_pretrained(bundled.MODEL).eval()
+        theirs = model(**features(sound, sampling_rate=rate, return_tensors="pt")).logits[0].log_softmax(-1).numpy()
+    columns = {label: theirs[:, number] for number, label in enumerate(sample.LABELS)}
+    expected = np.stack([columns[label] for label in emissions.LABELS], axis=1)
+    assert ours == pytest.approx(expected, abs=0.02)  # half precision keeps 11 bits
+    assert bench_material.seconds([ours]) == pytest.approx(len(sound) / rate, abs=0.02)
+
+
+def test_fewer_of_what_is_bundled_are_the_first_of_more(bundle):
+    few, all_of_them = (bench_bundled.heard(bundle / "work", num).sample for num in (5, 1000))
+    assert (len(few.texts), len(all_of_them.texts)) == (5, 10)
+    assert few.texts == all_of_them.texts[:5]
+    assert {text.split()[0] for text in few.texts} == {"FEW", "MORE"}
+
+
+def test_emissions_are_computed_again_only_for_another_model_or_corpus(bundle, monkeypatch):
+    """Else a benchmark of a new model would tell figures of the old one, or a second run would take as long."""
+    encoded: set[str] = set()  # inputs
+    encode = Encoder.__call__
+
+    def counted(encoder, unit):
+        encoded.add(unit.recordings[0].reference.split()[0])
+        return encode(encoder, unit)
+
+    def heard() -> set[str]:
+        encoded.clear()
+        bench_bundled.heard(bundle / "work", 10)
+        return encoded
+
+    monkeypatch.setattr(Encoder, "__call__", counted)
+    assert heard() == {"FEW", "MORE"}
+    assert heard() == set()
+    path = bundle / "more" / "audio" / "004.wav"
+    path.write_bytes(path.read_bytes()[:-2] + b"\0\1")
+    assert heard() == {"MORE"}
+    sample.write_model(bundle / "model", {"hidden_size": 48})
+    assert heard() == {"FEW", "MORE"}
+
+
+@pytest.mark.parametrize("name", ["MODEL", "LM", "INPUTS"])
+def test_without_what_is_bundled_the_rest_is_measured_and_that_is_told(bench, monkeypatch, tmp_path, bundle, name):
+    gone = tmp_path / "gone"
+    monkeypatch.setattr(bundled, name, (bundle / "few", gone) if name == "INPUTS" else gone)
+    code, stdout, stderr = bench("--difficulty", "bundled")
+    assert code == 0, stderr
+    assert "left out, as there is no" in stdout
+    figures = json.loads(stdout.splitlines()[-1])
+    assert set(figures["decoders"]) == {"mid"}
+    assert figures["bundled"] == {"absent": [str(gone)]}
+
+
+def test_what_is_bundled_alone_needs_no_text_but_must_be_there(bench_of_bundle, monkeypatch, bundle):
+    monkeypatch.setattr(sentences, "corpus", None)
+    code, stdout, stderr = bench_of_bundle("--json", "--num-utterances", "3")
+    assert code == 0, stderr
+    assert set(json.loads(stdout)["decoders"]) == {"bundled"}
+    monkeypatch.setattr(bundled, "LM", bundle / "gone")
+    code, _, stderr = bench_of_bundle()
+    assert code == 2
+    assert f"{bundle / 'gone'} is not there" in stderr
+
+
+def test_a_model_of_other_labels_is_refused(bundle):
+    vocabulary = json.loads((bundle / "model" / "vocab.json").read_text())
+    vocabulary["Ä"] = vocabulary.pop("Q")
+    (bundle / "model" / "vocab.json").write_text(json.dumps(vocabulary))
+    with pytest.raises(UsageError, match="other labels"):
+        bench_bundled.heard(bundle / "work", 10)
 
 
 # ---- choosing a width
