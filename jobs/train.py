@@ -37,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--learning-rate", type=float, default=DEFAULTS.learning_rate, metavar="R", help="default: %(default)s"
     )
+    parser.add_argument(
+        "--decay-share",
+        type=float,
+        default=DEFAULTS.decay_share,
+        metavar="SHARE",
+        help="of the steps, the last, in which the learning rate falls to nothing; default: %(default)s",
+    )
     parser.add_argument("--seed", type=int, default=DEFAULTS.seed, metavar="N", help="default: %(default)s")
     parser.add_argument(
         "--no-augment",
@@ -58,16 +65,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipeline.training.train import Asked, clear, train
+    from pipeline.training.train import Asked, train
 
     if strange := [override for override in options.overrides if not override.startswith("read.")]:
         raise UsageError(f"--set {strange[0]}: a training heeds the keys of [read] alone")
     given = {key.name: getattr(options, key.name) for key in fields(Recipe) if hasattr(options, key.name)}
     read = configuration.load(None, options.overrides).read
     out = Path(options.output)
-    asked = Asked(options.input, out, options.family, Recipe(**given), read, options.half)
-    if options.overwrite:
-        clear(out)
+    asked = Asked(options.input, out, options.family, Recipe(**given), read, options.half, options.overwrite)
     try:
         with Screen() as screen:
             trial = train(asked, screen)

@@ -33,9 +33,11 @@ def labels_of(texts: Iterable[str]) -> tuple[str, ...]:
     return (*MARKS, *letters)
 
 
-def numbers(text: str, labels: tuple[str, ...]) -> npt.NDArray[np.int64]:
+def numbered(texts: Iterable[str], labels: tuple[str, ...]) -> list[npt.NDArray[np.int64]]:
+    """Spelled texts as labels, words delimited."""
     ids = {label: number for number, label in enumerate(labels)}
-    return np.array([ids["|" if letter == " " else letter] for letter in text], np.int64)
+    ids[" "] = ids["|"]
+    return [np.array([ids[letter] for letter in text], np.int64) for text in texts]
 
 
 def least_frames(labels: npt.NDArray[np.int64]) -> int:

@@ -40,6 +40,7 @@ class Material:
     """A folder with the samples and the texts of all recordings."""
 
     folder: Path
+    source: str  # where it came from, for messages
 
     @cached_property
     def texts(self) -> list[str]:
@@ -83,7 +84,7 @@ class Material:
         return np.memmap(self.folder / SAMPLES, np.int16, mode="r")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder}  # other processes open the files themselves
+        return {"folder": self.folder, "source": self.source}  # other processes open the files themselves
 
 
 def gather(source: str, folder: Path, config: ReadConfig, tell: Callable[[str], None]) -> Material:
@@ -109,7 +110,7 @@ def gather(source: str, folder: Path, config: ReadConfig, tell: Callable[[str], 
         table = pa.Table.from_pylist(rows, _SCHEMA.with_metadata({key: str(num) for key, num in left_out.items()}))
         pq.write_table(table, folder / f"{TABLE}.part")
         (folder / f"{TABLE}.part").replace(folder / TABLE)
-    return Material(folder)
+    return Material(folder, source)
 
 
 def as_pcm(audio: AudioArray) -> Pcm:

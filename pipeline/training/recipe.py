@@ -34,6 +34,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "wav2vec2-bert": {**_LAYERS, "num_hidden_layers": 4, "conv_depthwise_kernel_size": 15},
 }
 
+FRAME = 320  # samples from one frame to the next, in every shape
+
 _SAMPLES: dict[str, Any] = {
     "feature_extractor_type": "Wav2Vec2FeatureExtractor",
     "do_normalize": True,
@@ -58,11 +60,11 @@ EXTRACTORS = {"wav2vec2": _SAMPLES, "wav2vec2-conformer": _SAMPLES, "wav2vec2-be
 class Recipe:
     """How a model learns; the defaults are those that made the bundled one."""
 
-    steps: int = 14_000
+    steps: int = 16_500
     batch_s: float = 48.0  # audio of one step
     learning_rate: float = 1e-3
     warm_up: int = 400  # steps in which the learning rate grows
-    decay_share: float = 0.25  # of the steps, the last, in which it falls to nothing
+    decay_share: float = 0.7  # of the steps, the last, in which it falls to nothing
     weight_decay: float = 0.01
     max_gradient: float = 1.0  # a longer one is shortened
     short_first: int = 1000  # steps until the longest recordings take part

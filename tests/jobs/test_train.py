@@ -39,7 +39,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     small_shapes(monkeypatch)
-    monkeypatch.setattr(training, "_loaded", lambda batches, first, end: (batches[step] for step in range(first, end)))
+    monkeypatch.setattr(training, "loaded", lambda batches, first, end: (batches[step] for step in range(first, end)))
     yield
     torch.set_num_threads(before)
 

@@ -12,7 +12,7 @@ from transformers import Wav2Vec2CTCTokenizer
 
 from pipeline.errors import UsageError
 from pipeline.text.vocabulary import Vocabulary
-from pipeline.training.letters import MARKS, MOST_LETTERS, labels_of, least_frames, numbers, spelled, write
+from pipeline.training.letters import MARKS, MOST_LETTERS, labels_of, least_frames, numbered, spelled, write
 
 SPELLED = {
     "Hello,  world!\n": "HELLO WORLD",
@@ -58,8 +58,7 @@ def test_the_tokenizer_of_transformers_reads_the_same_numbers(tmp_path):
     labels = labels_of(texts)
     write(tmp_path, labels)
     tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(tmp_path)
-    for text in texts:
-        found = numbers(text, labels)
+    for text, found in zip(texts, numbered(texts, labels), strict=True):
         assert found.tolist() == tokenizer(text).input_ids
         assert tokenizer.decode(found, group_tokens=False) == text
     assert tokenizer.pad_token_id == 0

@@ -16,11 +16,14 @@ from transformers import AutoProcessor
 
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
+from pipeline.lock import Lock
 from pipeline.models import AutoModelForCTC
+from pipeline.store import Folder
 from pipeline.training import train as training
 from pipeline.training.batches import Batches
+from pipeline.training.lesson import Lesson
 from pipeline.training.recipe import SHAPES, Recipe
-from pipeline.training.train import Asked, Stand, clear, train
+from pipeline.training.train import Asked, Stand, train
 from pipeline.training.trial import Trial
 from tests.training.tones import small_shapes, spoken, write_corpus, write_manifest
 
@@ -34,7 +37,7 @@ def quick() -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         small_shapes(patch)
-        patch.setattr(training, "_loaded", in_order)
+        patch.setattr(training, "loaded", in_order)
         patch.setattr(training, "TOLD_EVERY", 1)
         yield
     torch.set_num_threads(before)
@@ -75,8 +78,8 @@ def asked_of(corpus: Path, out: Path, family: str = "wav2vec2", recipe: Recipe =
 
 def test_it_learns_a_language_of_tones(tmp_path):
     """That of recordings which it has never heard, too."""
-    corpus = write_corpus(tmp_path / "corpus", num_recordings=40)
-    recipe = Recipe(steps=80, batch_s=6.0, learning_rate=0.004, warm_up=10, short_first=10, augment=False)
+    corpus = write_corpus(tmp_path / "corpus", num_recordings=80)
+    recipe = Recipe(250, 8.0, 0.004, warm_up=10, decay_share=0.25, short_first=10, augment=False)
     listener = Listener()
     trial = train(asked_of(corpus, tmp_path / "out", "wav2vec2-bert", recipe), listener)
     losses = [stand.loss for stand in listener.stands]
@@ -202,35 +205,55 @@ def test_a_wrong_name_of_the_source_can_be_set_right(corpus, tmp_path):
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", "model.safetensors"])
 def test_a_checkpoint_of_something_else_is_not_touched(name, corpus, tmp_path):
     (tmp_path / name).write_text("of somebody's months")
-    for begin in (lambda: train(asked_of(corpus, tmp_path), Listener()), lambda: clear(tmp_path)):
+    for overwrite in (False, True):
         with pytest.raises(UsageError, match=f"holds another checkpoint.*{name}"):
-            begin()
+            train(replace(asked_of(corpus, tmp_path), overwrite=overwrite), Listener())
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "of somebody's months")]
 
 
 def test_a_folder_that_happens_to_have_our_name_is_not_deleted(corpus, tmp_path):
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "speech.wav").write_text("of somebody")
-    for begin in (lambda: train(asked_of(corpus, tmp_path), Listener()), lambda: clear(tmp_path)):
+    for overwrite in (False, True):
         with pytest.raises(UsageError, match="training is not of a training"):
-            begin()
+            train(replace(asked_of(corpus, tmp_path), overwrite=overwrite), Listener())
     assert (tmp_path / "training" / "speech.wav").read_text() == "of somebody"
 
 
-def test_clearing_takes_the_checkpoint_with_it_and_leaves_the_rest(corpus, tmp_path):
+def test_overwriting_takes_the_checkpoint_with_it_and_leaves_the_rest(corpus, tmp_path):
     """Its weights would be of other letters than the vocabulary that the next training writes first."""
-    train(asked_of(corpus, tmp_path, recipe=replace(RECIPE, steps=1)), Listener())
+    asked = asked_of(corpus, tmp_path, recipe=replace(RECIPE, steps=1))
+    train(asked, Listener())
     (tmp_path / "notes.txt").write_text("mine")
-    clear(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-    clear(tmp_path)
-    train(asked_of(corpus, tmp_path, recipe=replace(RECIPE, steps=1, seed=4)), Listener())
+    another = replace(asked, source=str(corpus.with_name("nothing.jsonl")), overwrite=True)
+    with pytest.raises(UsageError, match="no such file"):
+        train(another, Listener())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "training"]
+    assert {path.name for path in (tmp_path / "training").iterdir()} <= {"settings.json", "material"}
+    train(replace(asked, recipe=replace(asked.recipe, seed=4), overwrite=True), Listener())
+
+
+def test_two_trainings_do_not_share_a_place(corpus, tmp_path):
+    asked = asked_of(corpus, tmp_path, recipe=replace(RECIPE, steps=1))
+    train(asked, Listener())
+    before = (tmp_path / "model.safetensors").read_bytes()
+    with Lock(Folder(str(tmp_path / "training"))), pytest.raises(UsageError, match="another driver"):
+        train(replace(asked, overwrite=True), Listener())
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+
+
+def test_a_setting_of_reading_is_part_of_what_a_training_is(corpus, tmp_path):
+    """With another limit the samples would be those of the first call all the same, and nobody would know."""
+    asked = asked_of(corpus, tmp_path, recipe=replace(RECIPE, steps=1))
+    train(asked, Listener())
+    with pytest.raises(UsageError, match=r"read.limit was None, is 3.*--overwrite"):
+        train(replace(asked, read=ReadConfig(limit=3)), Listener())
 
 
 def test_what_is_held_out_is_never_learnt_from_and_stays_held_out(corpus, tmp_path):
     asked = asked_of(corpus, tmp_path)
-    material = training.gather(asked.source, asked.work, asked.read, lambda text: None)
-    lessons = [training._lesson(material, asked) for _ in range(2)]
+    material = training.gather(asked.source, asked.out, asked.read, lambda text: None)
+    lessons = [Lesson.of(material, asked.recipe.seed) for _ in range(2)]
     held_out, learnt = set(lessons[0].held_out.tolist()), lessons[0].learnt.tolist()
     assert held_out and not held_out & set(learnt)
     assert held_out | set(learnt) == set(range(len(material)))

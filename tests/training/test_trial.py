@@ -9,8 +9,9 @@ from transformers import AutoModelForCTC, AutoProcessor
 from pipeline.config import ReadConfig
 from pipeline.training import letters, train, trial
 from pipeline.training.learner import Learner
+from pipeline.training.lesson import Lesson
 from pipeline.training.recipe import SHAPES, Recipe
-from pipeline.training.train import Asked, Lesson
+from pipeline.training.train import Asked
 from tests.training.tones import small_shapes, write_corpus
 
 
@@ -34,9 +35,9 @@ def begun(family: str, corpus, out, num_steps: int) -> tuple[Learner, Lesson]:
     recipe = Recipe(steps=100, batch_s=4.0, learning_rate=0.004, warm_up=5, short_first=1, augment=False)
     asked = Asked(str(corpus), out, family, recipe, ReadConfig())
     torch.manual_seed(0)
-    material = train.gather(asked.source, asked.work, asked.read, lambda text: None)
-    lesson = train._lesson(material, asked)
-    learner = train._learner(asked, lesson)
+    material = train.gather(asked.source, asked.out, asked.read, lambda text: None)
+    lesson = Lesson.of(material, recipe.seed)
+    learner = train.new_learner(asked, lesson.labels)
     heard = train.Batches(material, lesson.texts, lesson.learnt, recipe)
     for step in range(num_steps):
         learner.learn(heard[step])
