@@ -18,9 +18,6 @@ from pipeline.training.material import FULL_SCALE, Material
 from pipeline.training.recipe import Recipe
 
 NUM_BABBLERS = 4
-# Lengths are filled up to a multiple of this: oneDNN makes itself ready anew for each length that it meets, and with
-# all lengths different a step took 1.35 times as long.
-STRIDE = SAMPLE_RATE // 2
 FIRST_SHARE = 0.2  # of the recordings, the shortest: those that the first step draws from
 
 
@@ -46,6 +43,7 @@ class Batches(Dataset[Batch]):
     texts: list[npt.NDArray[np.int64]]  # labels of each recording of the material
     chosen: npt.NDArray[np.int64]  # the recordings that are drawn from, by length
     recipe: Recipe
+    stride: int = 1  # samples of which each recording is filled up to a multiple, with silence
 
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng([self.recipe.seed, step])
@@ -62,11 +60,10 @@ class Batches(Dataset[Batch]):
         return batch_of(audios, labels)
 
     def _heard(self, number: np.int64, rng: np.random.Generator) -> FloatArray:
-        """A recording in a scene, and silence up to a whole stride."""
         sound = as_float(self.material, number)
         if self.recipe.augment:
             sound = self._in_a_scene(sound, rng)
-        return np.pad(sound, (0, -len(sound) % STRIDE))
+        return np.pad(sound, (0, -len(sound) % self.stride))
 
     def _in_a_scene(self, sound: FloatArray, rng: np.random.Generator) -> FloatArray:
         scene = acoustics.draw(acoustics.Conditions(), rng)

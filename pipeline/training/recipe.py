@@ -35,6 +35,10 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 FRAME = 320  # samples from one frame to the next, in every shape
+# Samples of which recordings are filled up to a multiple while learning: oneDNN makes itself ready anew for each length
+# that it meets, and with all lengths different a step took 1.35 times as long. Not where features are normalised over
+# the recording: silence would be part of it, and what was learnt so did not hold for recordings as they are.
+STRIDES = {"wav2vec2": 8000, "wav2vec2-conformer": 8000, "wav2vec2-bert": 1}
 
 _SAMPLES: dict[str, Any] = {
     "feature_extractor_type": "Wav2Vec2FeatureExtractor",

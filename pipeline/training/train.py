@@ -27,7 +27,7 @@ from pipeline.training.learner import Learner
 from pipeline.training.lesson import Lesson
 from pipeline.training.material import gather
 from pipeline.training.place import Place
-from pipeline.training.recipe import EXTRACTORS, SHAPES, Recipe
+from pipeline.training.recipe import EXTRACTORS, SHAPES, STRIDES, Recipe
 from pipeline.training.trial import Trial, attempt
 from pipeline.training.unbroken import unbroken, unstirred
 
@@ -131,7 +131,8 @@ class Training:
         learner, steps = self._learner, self._asked.recipe.steps
         began = saved = time.monotonic()
         heard_before = learner.heard_s
-        batches = Batches(self._lesson.material, self._lesson.texts, self._lesson.learnt, self._asked.recipe)
+        lesson, stride = self._lesson, STRIDES[self._asked.family]
+        batches = Batches(lesson.material, lesson.texts, lesson.learnt, self._asked.recipe, stride)
         self._teller.phase("learning")
         for batch in loaded(batches, learner.step, steps):
             with unbroken():

@@ -78,8 +78,8 @@ def asked_of(corpus: Path, out: Path, family: str = "wav2vec2", recipe: Recipe =
 
 def test_it_learns_a_language_of_tones(tmp_path):
     """That of recordings which it has never heard, too."""
-    corpus = write_corpus(tmp_path / "corpus", num_recordings=80)
-    recipe = Recipe(250, 8.0, 0.004, warm_up=10, decay_share=0.25, short_first=10, augment=False)
+    corpus = write_corpus(tmp_path / "corpus", num_recordings=40)
+    recipe = Recipe(100, 6.0, 0.004, warm_up=10, decay_share=0.25, short_first=10, augment=False)
     listener = Listener()
     trial = train(asked_of(corpus, tmp_path / "out", "wav2vec2-bert", recipe), listener)
     losses = [stand.loss for stand in listener.stands]
