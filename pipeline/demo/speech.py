@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline.demo.grammar import is_held_out, sentences
 from pipeline.demo.voices import SAMPLE_RATE as SPOKEN_RATE
-from pipeline.demo.voices import Synthesiser, Voice, voices
+from pipeline.demo.voices import Synthesiser, Voice, own_voice, voices
 from pipeline.disk import publish
 from pipeline.errors import UsageError
 from pipeline.progress import Progress, hours
@@ -32,6 +32,7 @@ AIM_S = (2.0, 7.0)  # sentences are added until there are so many seconds, each 
 MAX_SENTENCES = 3
 MAX_SILENCE_S = 0.4  # at either end
 RATE_SHARES = ((0.7, 150, 190), (0.15, 120, 150), (0.15, 190, 230))  # words per minute
+OWN_VOICES = 0.75  # share of recordings for training in a voice of its own, drawn at random
 PITCHES = (20, 80)
 PEAK = 0.5  # of full scale; voices differ by 25 dB
 MANIFEST, LINES, RECIPE = "manifest.jsonl", ".lines.jsonl", ".speech.json"
@@ -92,7 +93,10 @@ def utterance(
     while not chosen or (len(chosen) < max_sentences and words * 60 / rate < wanted_s):
         chosen.append(next(found))
         words += len(chosen[-1].split())
-    return Utterance(tuple(chosen), voice, rate, pitch, (rng.uniform(0, MAX_SILENCE_S), rng.uniform(0, MAX_SILENCE_S)))
+    silences_s = rng.uniform(0, MAX_SILENCE_S), rng.uniform(0, MAX_SILENCE_S)
+    if not held_out and rng.random() < OWN_VOICES:
+        voice = own_voice(rng)
+    return Utterance(tuple(chosen), voice, rate, pitch, silences_s)
 
 
 def recording(seed: int, number: int, synthesiser: Synthesiser) -> tuple[FloatArray, Utterance]:

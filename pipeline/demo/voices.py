@@ -17,10 +17,11 @@ from typing import IO, Any
 import numpy as np
 
 from pipeline.demo.espeak_voice_process import SAMPLE_RATE
+from pipeline.demo.timbres import timbre
 from pipeline.errors import UsageError
 from pipeline.records import FloatArray
 
-__all__ = ["SAMPLE_RATE", "Synthesiser", "Voice", "voices"]
+__all__ = ["SAMPLE_RATE", "Synthesiser", "Voice", "own_voice", "voices"]
 
 # Of 1.52's data; fixed, so that a seed draws the same voices whatever is installed. One variant is left out: what
 # kaukovalta says is as far from the same words of six plain voices as from other words (by warped cepstra 0.99 times;
@@ -58,6 +59,7 @@ class Voice:
     accent: str
     variant: str
     held_out: bool  # heard in tests only, never in training
+    timbre: str = ""  # the variant's file, where it is none of espeak-ng's
 
     @property
     def name(self) -> str:
@@ -69,6 +71,12 @@ def voices() -> tuple[Voice, ...]:
     """Every variant in every accent, the held-out ones last."""
     held_out = [(variant, False) for variant in TRAINING_VARIANTS] + [(variant, True) for variant in HELD_OUT_VARIANTS]
     return tuple(Voice(accent, variant, out) for variant, out in held_out for accent in ACCENTS)
+
+
+def own_voice(rng: np.random.Generator) -> Voice:
+    """For training: one that espeak-ng does not have, in any accent."""
+    number, accent = int(rng.integers(10**9)), ACCENTS[rng.integers(len(ACCENTS))]
+    return Voice(accent, f"own{number}", False, timbre(np.random.default_rng(number)))
 
 
 class Synthesiser:
@@ -102,7 +110,7 @@ class Synthesiser:
         Upper case is no matter: of it, espeak-ng would spell some words.
         """
         name = f"{_OWN_NAMES.get(voice.accent, voice.accent)}+{voice.variant}"
-        request = {"text": _spoken(text), "voice": name, "rate": rate, "pitch": pitch}
+        request = {"text": _spoken(text), "voice": name, "timbre": voice.timbre, "rate": rate, "pitch": pitch}
         assert self._process.stdin is not None
         what = f"{voice.name} said {text[:100]!r}"
         try:

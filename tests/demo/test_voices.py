@@ -13,7 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.demo.voices import ACCENTS, HELD_OUT_VARIANTS, SAMPLE_RATE, TRAINING_VARIANTS, Synthesiser, Voice, voices
+from pipeline.demo.voices import (
+    ACCENTS,
+    HELD_OUT_VARIANTS,
+    SAMPLE_RATE,
+    TRAINING_VARIANTS,
+    Synthesiser,
+    Voice,
+    own_voice,
+    voices,
+)
 from pipeline.errors import UsageError
 from pipeline.records import FloatArray
 
@@ -106,6 +115,24 @@ def test_no_text_is_silence_and_nothing_after_a_nul_is_lost(synthesiser: Synthes
         == synthesiser.speak("one two", PLAIN, 170, 50).tobytes()
     )
     assert len(synthesiser.speak("word " * 2000, PLAIN, 170, 50)) > 300 * SAMPLE_RATE  # more than a pipe holds
+
+
+def test_voices_that_nobody_has_are_as_many_as_are_drawn_and_heard_alike_again(synthesiser: Synthesiser) -> None:
+    drawn = [own_voice(np.random.default_rng(seed)) for seed in range(40)]
+    assert drawn == [own_voice(np.random.default_rng(seed)) for seed in range(40)]
+    said = [synthesiser.speak("pears and apples", voice, 180, 50) for voice in drawn]
+    assert len({sound.tobytes() for sound in said}) == len(drawn)
+    assert all(np.abs(sound).max() > 0.003 and 0.6 < len(sound) / SAMPLE_RATE < 3 for sound in said)
+    assert not any(voice.held_out for voice in drawn)
+    with Synthesiser() as other:
+        assert other.speak("pears and apples", drawn[3], 180, 50).tobytes() == said[3].tobytes()
+
+
+def test_a_voice_of_ours_leaves_the_others_as_they_are(synthesiser: Synthesiser) -> None:
+    before = synthesiser.speak(TEXT, PLAIN, 170, 50)
+    deep = synthesiser.speak(TEXT, Voice("en-us", "m3", False, timbre="language variant\npitch 40 50\n"), 170, 50)
+    assert deep.tobytes() != before.tobytes()
+    assert synthesiser.speak(TEXT, PLAIN, 170, 50).tobytes() == before.tobytes()
 
 
 # ---- its faults
