@@ -183,7 +183,7 @@ def _folder(directory: Path, seed: int, number: int) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.demo.speech", description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--hours", type=float, default=25.0, help="of speech, at least; default 25")
+    parser.add_argument("--hours", type=float, default=30.0, help="of speech, at least; default 30")
     parser.add_argument("--seed", type=int, default=1, help="default 1")
     options = parser.parse_args()
     try:
