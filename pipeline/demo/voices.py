@@ -127,9 +127,7 @@ class Synthesiser:
         line = self._process.stdout.readline()
         header: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
         if "missing" in header:
-            raise UsageError(
-                'speech synthesis needs espeak-ng of the package espeakng-loader: pip install "nightshift[phonemes]"'
-            )
+            raise UsageError("speech synthesis needs espeak-ng, which a package brings: pip install espeakng-loader")
         if "fault" in header:
             raise UsageError(header["fault"])
         if "crash" in header:

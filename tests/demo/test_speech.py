@@ -230,4 +230,4 @@ def test_without_espeak_it_is_told_what_to_install(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "argv", ["speech", str(tmp_path / "out"), "--hours", "0.01"])
     assert speech.main() == 2
-    assert 'pip install "nightshift[phonemes]"' in capsys.readouterr().err
+    assert "pip install espeakng-loader" in capsys.readouterr().err
