@@ -229,6 +229,7 @@ def _piece(colour: str) -> FloatArray:
     falling = np.where(hertz < PIECE_LOWEST_HZ, 0.0, np.maximum(hertz, 1.0) ** -COLOURS[colour])
     noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(PIECE)) * falling, PIECE)
     piece: FloatArray = (noise / noise.std()).astype(np.float32)
+    piece.flags.writeable = False  # parts of it are given out as they are
     return piece
 
 

@@ -62,7 +62,7 @@ EXTRACTORS = {"wav2vec2": _SAMPLES, "wav2vec2-conformer": _SAMPLES, "wav2vec2-be
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model learns; the defaults are those that made the bundled one."""
+    """How a model learns."""
 
     steps: int = 16_500
     batch_s: float = 48.0  # audio of one step
