@@ -162,7 +162,7 @@ class Training:
 
     def _tell(self, speed: float) -> None:
         step, recipe = self._learner.step, self._asked.recipe
-        loss = float(np.mean(self._losses[-TOLD_EVERY:])) if self._losses else float("nan")
+        loss = float(np.mean(self._losses[-TOLD_EVERY:]))
         left_s = (recipe.steps - step) * recipe.batch_s / speed
         self._teller.stand(Stand(step, recipe.steps, loss, self._learner.heard_s, speed, left_s))
 
