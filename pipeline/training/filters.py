@@ -1,6 +1,6 @@
 """A first convolution that begins as an ear would: as a bank of band filters, each in two phases.
 
-From random weights of this length a model spends most of a night to find something like it. Knows nothing of training.
+Knows nothing of training.
 """
 
 import numpy as np
