@@ -17,9 +17,8 @@ _LAYERS: dict[str, Any] = {
     "intermediate_size": 768,
     "ctc_zero_infinity": True,
 }
-# Three convolutions, of which the first can be a bank of filters (`filters`): after three minutes of learning on one core
-# it had a quarter of the letters, where seven narrow ones with random weights still said nothing; a step takes two
-# thirds of the time.
+# Three convolutions, of which the first can be a bank of filters (`filters`): after three minutes on one core it had a
+# quarter of the letters, where seven narrow ones with random weights still said nothing, and its steps are shorter.
 _CONVOLUTIONS: dict[str, Any] = {
     "conv_dim": [96, 96, 128],
     "conv_kernel": [160, 5, 4],
