@@ -118,12 +118,8 @@ class Tables:
         self._console.print(text, width=min(self._console.width, 120))
 
     def _table(self, title: str, *columns: str) -> Table:
-        table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1))
-        for number, column in enumerate(columns):
-            table.add_column(column, justify="left" if column == "" or number == 0 else "right")
-        if not self._quiet:
-            self._console.print()
-        return table
+        self._console.print()
+        return show.figures(title, *columns)
 
 
 def _names(table: Table, results: "Sequence[Result]") -> Iterator[str]:

@@ -11,6 +11,7 @@ from pipeline.summary import Summary
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 def summary(result: Summary) -> None:
@@ -104,4 +105,14 @@ def console(quiet: bool) -> "Console":
     made = Console(quiet=quiet, highlight=False)
     if not made.is_terminal:
         made.width = 120
+    return made
+
+
+def figures(title: str, *columns: str) -> "Table":
+    """A benchmark's table: names to the left, figures to the right."""
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1))
+    for number, column in enumerate(columns):
+        made.add_column(column, justify="left" if column == "" or number == 0 else "right")
     return made
