@@ -22,6 +22,7 @@ JOBS = {
     "plan": "show what a transcription would do, and touch nothing",
     "status": "show how far a run is, from its files alone",
     "decode": "decode the kept emissions of a run again, without audio or a GPU",
+    "evaluate": "error rates of runs with intervals, slices and comparisons, and a report",
     "tune": "find the decoding settings with the fewest word errors on kept emissions",
     "build-lm": "estimate a language model from text",
     "build-lexicon": "say how words sound, for models that write phones",

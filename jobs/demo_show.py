@@ -4,7 +4,8 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from jobs import show
-from pipeline.demo.outcome import FEWEST_SPEAKERS, LONG_S, PLACES, Compared, Outcome, Transcribed, differences
+from pipeline.demo.outcome import LONG_S, PLACES, Compared, Outcome, Transcribed, differences
+from pipeline.intervals import FEWEST_GROUPS
 from pipeline.progress import clock, hours
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _rates(outcome: Outcome) -> None:
         if outcome.words.gain.interval.low <= 0:
             print("An interval that reaches zero is no sure difference: these speakers cannot tell the two apart.")
     else:
-        print(f"Without intervals: of fewer than {FEWEST_SPEAKERS} speakers they would say little.")
+        print(f"Without intervals: of fewer than {FEWEST_GROUPS} speakers they would say little.")
 
 
 def _compared(compared: Compared) -> tuple[str, str, str]:

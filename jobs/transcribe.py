@@ -19,6 +19,7 @@ from pipeline.sources.found import find, is_pattern
 if TYPE_CHECKING:
     from pipeline.decode.settings import DecodeSettings
     from pipeline.request import Request
+    from pipeline.summary import Summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,14 +82,18 @@ def drive_and_show(request: "Request", as_json: bool) -> int:
     if not result.tally.num_ok:
         print("nightshift: not one recording was transcribed", file=sys.stderr)
         return 1
-    limit = config.run.max_failed_share
-    if limit is not None and result.failed_share > limit:
-        print(
-            f"nightshift: {result.failed_share:.2%} of the recordings failed, more than run.max_failed_share={limit}",
-            file=sys.stderr,
-        )
+    if has_failed_too_often(result, config.run.max_failed_share):
         return 1
     return 0 if result.complete else 1
+
+
+def has_failed_too_often(result: "Summary", limit: float | None) -> bool:
+    """More recordings than a share that was set; that is said."""
+    if limit is None or result.failed_share <= limit:
+        return False
+    told = f"{result.failed_share:.2%} of the recordings failed, more than run.max_failed_share={limit}"
+    print(f"nightshift: {told}", file=sys.stderr)
+    return True
 
 
 def _expanded(paths: list[str], deadline_s: float) -> list[str]:
@@ -113,7 +118,7 @@ def _idle_scoring(config: Config) -> list[str]:
 def _compile(settled: "DecodeSettings") -> None:
     """The first time it takes so long that a user would wonder."""
     from pipeline.decode.backends import warm_up
-    from pipeline.drive import COMPILING
+    from pipeline.request import COMPILING
 
     warm_up(settled, compiling=lambda: print(f"nightshift: {COMPILING}", file=sys.stderr))
 

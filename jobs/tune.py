@@ -55,9 +55,8 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.decode.again import refuse_others, scored_as
     from pipeline.decode.backends import warm_up
     from pipeline.decode.settings import settle
-    from pipeline.drive import COMPILING
     from pipeline.progress import Progress
-    from pipeline.request import doubts, run_with_emissions
+    from pipeline.request import COMPILING, doubts, run_with_emissions
     from pipeline.run import vocabulary_of
     from pipeline.text.normalize import normalizer
     from pipeline.tune import sample, tune

@@ -23,7 +23,8 @@ HERE = Path(__file__)
 def _folder() -> Path:
     """Of this version of everything that is compiled, and of this file, which says how."""
     content = hashlib.sha256()
-    places = ("lm/**/*.py", "decode/**/*.py", "models/vectors.py", "models/int8.py")
+    evaluated = [f"evaluation/{name}.py" for name in ("tokens", "levenshtein", "spans", "mapsswe")]
+    places = ("lm/**/*.py", "decode/**/*.py", "models/vectors.py", "models/int8.py", "resampling.py", *evaluated)
     for path in [HERE, *sorted(path for place in places for path in HERE.parent.glob(place))]:
         content.update(path.read_bytes())
     folder = cache_folder() / "compiled" / content.hexdigest()[:16]

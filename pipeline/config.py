@@ -10,7 +10,7 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -186,14 +186,7 @@ class Config:
 
 def load(path: str | None = None, overrides: Iterable[str] = ()) -> Config:
     """The configuration of a TOML file, or the defaults, with `section.key=value` overrides applied in order."""
-    sections: dict[str, dict[str, Any]] = {}
-    if path is not None:
-        try:
-            sections = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"configuration file {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"configuration file {path} is not TOML: {error}") from error
+    sections = read_toml(path, "configuration file") if path is not None else {}
     for override in overrides:
         key, separator, text = override.partition("=")
         section, dot, name = key.strip().partition(".")
@@ -210,21 +203,39 @@ def load(path: str | None = None, overrides: Iterable[str] = ()) -> Config:
     return _build(sections)
 
 
+def read_toml(path: str, what: str) -> dict[str, Any]:
+    """A file's sections."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{what} {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{what} {path} is not TOML: {error}") from error
+
+
 def _build(sections: Mapping[str, Any]) -> Config:
     known = {section.name: typing.get_type_hints(Config)[section.name] for section in dataclasses.fields(Config)}
     built = {}
     for name, values in sections.items():
         if name not in known:
-            raise UsageError(f"unknown configuration section {name}{_suggestion(name, known)}")
-        if not isinstance(values, Mapping):
-            raise UsageError(f"configuration: {name} is a section, not a value")
-        hints = typing.get_type_hints(known[name])
-        for key in values:
-            if key not in hints:
-                candidates = [f"{section}.{k}" for section in known for k in typing.get_type_hints(known[section])]
-                raise UsageError(f"unknown configuration key {name}.{key}{_suggestion(f'{name}.{key}', candidates)}")
-        built[name] = known[name](**{key: _typed(f"{name}.{key}", value, hints[key]) for key, value in values.items()})
+            raise UsageError(f"unknown configuration section {name}{suggestion(name, known)}")
+        candidates = [f"{section}.{key}" for section in known for key in typing.get_type_hints(known[section])]
+        built[name] = known[name](**typed(known[name], name, values, candidates))
     return Config(**built)
+
+
+def typed(kind: type, section: str, values: Any, candidates: Collection[str] = ()) -> dict[str, Any]:
+    """The values of a section, each of the type that its field in the dataclass declares. For a key that it does not
+    have one of its own is suggested, or one of `candidates`, which name their sections.
+    """
+    if not isinstance(values, Mapping):
+        raise UsageError(f"configuration: {section} is a section, not a value")
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            close = suggestion(f"{section}.{key}", candidates) if candidates else suggestion(key, hints)
+            raise UsageError(f"unknown configuration key {section}.{key}{close}")
+    return {key: _typed(f"{section}.{key}", value, hints[key]) for key, value in values.items()}
 
 
 def _typed(key: str, value: Any, hint: Any) -> Any:
@@ -253,7 +264,7 @@ def _type_name(option: Any) -> str:
     return names.get(option, str(option))
 
 
-def _suggestion(name: str, candidates: Iterable[str]) -> str:
+def suggestion(name: str, candidates: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(candidates))}"
 

@@ -21,7 +21,6 @@ from pipeline.session import ray_session
 from pipeline.summary import Session, Summary, summarise, summary_json
 from pipeline.unit import Unit
 
-COMPILING = "compiling the decoder (once per machine, about half a minute)"
 PASSES = 2  # over units that did not come back, before their recordings are tried one by one
 
 MakeStages = Callable[[Config, Run, Pools], list[Stage]]
@@ -29,7 +28,7 @@ MakeStages = Callable[[Config, Run, Pools], list[Stage]]
 
 def drive(request: Request, progress: Progress, make_stages: MakeStages | None = None) -> Summary:
     """Do, or finish, a run, by the request's own plan unless another is given."""
-    began = time.monotonic()
+    began, retried_before = time.monotonic(), progress.num_retried
     folder = request.folder
     progress.phase("checking the settings")
     request.check()  # first of all: what would be deleted, or refused, may be what is to be read
@@ -66,7 +65,7 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages | None =
             folder.delete([runs.SUMMARY])
             before = {unit.id: commits[unit.id] for unit in pending if unit.id in commits}
             progress.begin(units, done=[c for c in commits.values() if c.unit not in before], retried=before)
-            compiling_s = _compile(request, progress)
+            compiling_s = _warmed_up(request, progress)
             with closing(_carried(run, request, pending, make_stages or request.stages, progress)) as written:
                 for unit in written:
                     assert unit.commit is not None
@@ -76,11 +75,12 @@ def drive(request: Request, progress: Progress, make_stages: MakeStages | None =
             run.sweep(commits)  # of parts that a retry replaced
             audio_s = sum(commits[unit.id].tally.audio_s for unit in pending)
             audio_s -= sum(commit.tally.audio_s for commit in before.values())
-            retried = progress.num_retried - sum(commits[unit.id].num_retried for unit in pending)
+            retried = progress.num_retried - retried_before - sum(commits[unit.id].num_retried for unit in pending)
             session = Session(time.monotonic() - began - compiling_s, audio_s, max(retried, 0))
         result = summarise(run, units, list(commits.values()), session)
         if pending or not folder.exists(runs.SUMMARY):
             folder.publish(runs.SUMMARY, summary_json(result))
+    progress.end()
     return result
 
 
@@ -99,17 +99,15 @@ def _tell_doubled(run: Run, progress: Progress) -> None:
         progress.warn(f"ids that another recording has, too, got a number after a #: {num:,} ({some})")
 
 
-def _compile(request: Request, progress: Progress) -> float:
-    """The decoder, here, so that one process fills the cache of this machine; the seconds are no decoding.
+def _warmed_up(request: Request, progress: Progress) -> float:
+    """What is compiled, here, so that one process fills the cache of this machine; the seconds are no part of the work.
 
-    Not where other machines decode: each decoder there compiles at its first unit.
+    Not where other machines do it: each process there compiles at its first unit.
     """
-    if request.decoding.decoder != "native" or request.config.run.cluster not in ("here", "local"):
+    if request.config.run.cluster not in ("here", "local"):
         return 0.0
     began = time.monotonic()
-    from pipeline.decode.backends import warm_up
-
-    warm_up(request.decoding, compiling=lambda: progress.phase(COMPILING))
+    request.warm_up(progress.phase)
     return time.monotonic() - began
 
 
@@ -135,6 +133,7 @@ def _carried(
                     yield unit
             if len(left) == num_left:
                 break  # nothing came back: another pass would not help
+        request.give_up(list(left))
         for number, unit in enumerate(left.values(), 1):
             progress.phase(
                 f"unit {unit.id} killed its processes: trying its recordings one by one ({number}/{len(left)})"

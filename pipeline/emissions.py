@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FOLDER = "emissions"
 AFRESH = "decode it into another directory, or afresh with --overwrite"
 LOWEST = np.finfo(np.float16).min
+FOUND_BY_READING = ("cut", "duration_s", "truncated", "snr_estimate_db")
 
 SCHEMA = pa.schema(
     [
@@ -92,7 +93,7 @@ class KeptUnits:
         if before is None or recording.id not in kept:
             raise UsageError(f"{self._source.folder.url} has kept no emissions of {recording.id}; {AFRESH}")
         emissions, frame_s = kept[recording.id]
-        told = {name: getattr(before, name) for name in ("cut", "duration_s", "truncated")}  # what reading found out
+        told = {name: getattr(before, name) for name in FOUND_BY_READING}
         return replace(recording, emissions=emissions, frame_s=frame_s, **told)
 
 

@@ -4,6 +4,9 @@ Knows nothing of exit codes or rows: `jobs` turns the first into exit code 2, th
 the third, like every other exception, stops the run.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UsageError(Exception):
     """What the user asked for cannot be done; the message names the thing at fault and what to do."""
@@ -25,3 +28,12 @@ class StageError(Exception):
         super().__init__(message, trace)
         self.message = message
         self.trace = trace  # where it happened, in the worker; empty where the system's own words say enough
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Inside, a `UsageError` says whose it is: of several inputs, models or sections that might be at fault."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}") from error

@@ -5,7 +5,8 @@ row group each, so that a worker reads just its own unit. Knows nothing of what 
 """
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -98,7 +99,7 @@ class Manifest:
     """The manifest in a run directory."""
 
     def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def write(self, units: Iterable[list[Entry]], columns: pa.Schema) -> None:
         """Freeze the units, of recordings with unique ids; `units.parquet` comes last."""
@@ -113,36 +114,50 @@ class Manifest:
                 group = []
         if group:
             self._write_group((len(infos) - 1) // UNITS_PER_FILE, group)
+        self.write_units(infos)
+
+    def write_units(self, infos: Sequence[UnitInfo]) -> None:
+        """What there is to do, after all that it consists of."""
         rows = [
             {"unit": i.id, "num_recordings": i.num_recordings, "seconds": i.seconds, "seconds_known": i.seconds_known}
             for i in infos
         ]
-        self._folder.publish(UNITS, _parquet([pa.Table.from_pylist(rows, UNIT_SCHEMA)]))
+        self.folder.publish(UNITS, parquet_bytes([pa.Table.from_pylist(rows, UNIT_SCHEMA)]))
 
     def copy(self, other: "Manifest") -> None:
         """The same units as another run's, byte for byte; `units.parquet` comes last."""
-        names = [name for name in other._folder.names() if name.startswith("recordings-")]
+        names = [name for name in other.folder.names() if name.startswith("recordings-")]
         for name in [*names, UNITS]:
-            self._folder.publish(name, other._folder.read(name))
+            self.folder.publish(name, other.folder.read(name))
 
     def _write_group(self, number: int, group: list[pa.Table]) -> None:
-        self._folder.publish(_group_name(number), _parquet(group))
+        self.folder.publish(_group_name(number), parquet_bytes(group))
 
     def units(self) -> list[UnitInfo]:
-        rows = pq.read_table(io.BytesIO(self._folder.read(UNITS))).to_pylist()
+        rows = pq.read_table(io.BytesIO(self.folder.read(UNITS))).to_pylist()
         return [UnitInfo(r["unit"], r["num_recordings"], r["seconds"], r["seconds_known"]) for r in rows]
 
     def unit(self, number: int) -> Unit:
         """A unit with its recordings pending and its passed-through columns."""
-        # The file as a whole: it is small, and one request costs less than the three of a Parquet reader.
-        file = io.BytesIO(self._folder.read(_group_name(number // UNITS_PER_FILE)))
-        return unit_of(number, pq.ParquetFile(file).read_row_group(number % UNITS_PER_FILE))
+        return unit_of(number, self._file(number // UNITS_PER_FILE).read_row_group(number % UNITS_PER_FILE))
+
+    def ids(self, numbers: Iterable[int]) -> Iterator[pa.ChunkedArray]:
+        """Of each of these units the ids, in order."""
+        for file, units in itertools.groupby(numbers, lambda number: number // UNITS_PER_FILE):
+            groups = self._file(file)
+            for number in units:
+                yield groups.read_row_group(number % UNITS_PER_FILE, columns=["id"])["id"]
+
+    def _file(self, number: int) -> pq.ParquetFile:
+        # As a whole: it is small, and one request costs less than the three of a Parquet reader.
+        return pq.ParquetFile(io.BytesIO(self.folder.read(_group_name(number))))
 
 
 def unit_of(number: int, table: pa.Table) -> Unit:
     """A row group of the manifest as a unit."""
     passed = [name for name in table.column_names if name.startswith("column.")]
-    columns = table.select(passed).rename_columns(_output_names([name.removeprefix("column.") for name in passed]))
+    names = output_names([name.removeprefix("column.") for name in passed], SCHEMA.names, "input_")
+    columns = table.select(passed).rename_columns(names)
     recordings = [_recording(row) for row in table.select(ENTRY_SCHEMA.names).to_pylist()]
     return Unit(number, recordings, columns=columns)
 
@@ -164,14 +179,14 @@ def _recording(row: dict[str, Any]) -> Recording:
     return recording
 
 
-def _output_names(columns: list[str]) -> list[str]:
-    """Passed-through columns keep their names unless one is ours; the output of a run has `input_` names already."""
-    taken = {*SCHEMA.names, *columns}
+def output_names(columns: Sequence[str], ours: Collection[str], prefix: str) -> list[str]:
+    """Passed-through columns keep their names unless one is ours; some have that prefix already."""
+    taken = {*ours, *columns}
     names = []
     for column in columns:
         name = column
-        while name in SCHEMA.names or (name != column and name in taken):
-            name = f"input_{name}"
+        while name in ours or (name != column and name in taken):
+            name = f"{prefix}{name}"
         taken.add(name)
         names.append(name)
     return names
@@ -199,7 +214,8 @@ def _group_name(number: int) -> str:
     return f"recordings-{number:05d}.parquet"
 
 
-def _parquet(groups: list[pa.Table]) -> bytes:
+def parquet_bytes(groups: list[pa.Table]) -> bytes:
+    """Of one schema, a row group each."""
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, groups[0].schema, compression="zstd") as writer:
         for group in groups:

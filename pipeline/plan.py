@@ -4,6 +4,7 @@ A stage is a callable on a unit, the recordings of some minutes of audio. How un
 in one process or by Ray Data, is `carry`'s; which units there are, and which are done, is `run`'s.
 """
 
+import os
 from dataclasses import replace
 from functools import partial
 
@@ -12,6 +13,7 @@ from pipeline.config import Config, EncodeConfig
 from pipeline.decode.greedy import GreedyDecoder
 from pipeline.decode.settings import DecodeSettings
 from pipeline.emissions import Keeping, KeptUnits
+from pipeline.evaluation.scoring import Aligner, How, Loader, ScoredWriter
 from pipeline.models.locate import model_hash, portable_name
 from pipeline.read.reader import Reader
 from pipeline.resources import Pools, one_process
@@ -46,6 +48,17 @@ def decoding(settled: DecodeSettings, scoring: ScoreSettings, kept: Run, run: Ru
         Stage("decode", partial(decoder, decode, vocabulary_of(kept)), pools.decode),
         Stage("score", partial(Scorer, scoring), pools.tasks),
         Stage("write", partial(Writer, run), pools.tasks),
+    ]
+
+
+def evaluation(how: How, scored: Run, run: Run, pools: Pools) -> list[Stage]:
+    """The rows of a run compared with references once more, as columns and without recordings."""
+    alone = pools.tasks.actors is not None  # in one process, which has all CPUs to itself
+    how = replace(how, threads=len(os.sched_getaffinity(0)) if alone else 1)
+    return [
+        Stage("load", partial(Loader, run, scored.folder, how), pools.tasks),  # the run's parts -> rows
+        Stage("align", partial(Aligner, how), pools.tasks),  # texts -> counts and alignments
+        Stage("write", partial(ScoredWriter, run), pools.tasks),  # scored rows -> a part, then its commit
     ]
 
 

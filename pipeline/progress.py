@@ -78,6 +78,7 @@ class Progress:
 
     def begin(self, units: list[UnitInfo], done: list[Commit], retried: dict[int, Commit] | None = None) -> None:
         """What there is to do in all. What is done already counts, but not towards the speed, in retried units too."""
+        self._tally, self._listed_s, self._done_s = Tally(), 0.0, 0.0
         self._retried = retried or {}
         self._seconds = {unit.id: unit.seconds for unit in units}
         self._seconds_known = all(unit.seconds_known for unit in units)
@@ -85,6 +86,10 @@ class Progress:
         for commit in done:
             self._count(commit)
         self._done_before_s = self._done_s
+
+    def end(self) -> None:
+        """What follows is not measured in hours."""
+        self._seconds = {}
 
     @property
     def num_retried(self) -> int:

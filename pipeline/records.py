@@ -112,6 +112,7 @@ class Recording:
     audio: AudioArray | None = None  # (num_samples,) 16 kHz mono; read fills it, encode clears it
     duration_s: float | None = None
     truncated: bool | None = None  # whether it ends before its header or its manifest says; None: neither says
+    snr_estimate_db: float | None = None  # as `read.snr` has it; None: too short, or of an earlier version
 
     emissions: FloatArray | None = None  # (T, V) log-probabilities; encode fills it, decode clears it
     frame_s: float | None = None  # seconds from one frame of the emissions to the next
@@ -136,7 +137,7 @@ class Recording:
     def fail(self, stage: str, error: RecordingError) -> None:
         """Become a failure row: whatever a stage had filled in is dropped."""
         self.status, self.error, self.error_detail = "failed", f"{stage}: {error.reason}", error.detail
-        self.audio = self.emissions = self.frame_s = self.truncated = None
+        self.audio = self.emissions = self.frame_s = self.truncated = self.snr_estimate_db = None
         self.text = self.words = self.phones = self.confidence = self.score = self.nbest = self.narrowed = None
         self.word_errors = self.char_errors = self.phone_errors = self.reference_phones = None
 
@@ -168,6 +169,7 @@ SCHEMA = pa.schema(
         pa.field("error_detail", pa.string()),
         pa.field("duration_s", pa.float64()),
         pa.field("truncated", pa.bool_()),
+        pa.field("snr_estimate_db", pa.float32()),
         pa.field("text", pa.string()),
         pa.field("confidence", pa.float32()),
         pa.field(

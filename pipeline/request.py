@@ -31,6 +31,7 @@ from pipeline.store import Folder
 from pipeline.text.features import FeatureExtractor
 from pipeline.text.vocabulary import Vocabulary
 
+COMPILING = "compiling the decoder (once per machine, about half a minute)"
 NUM_LOOKED_AT = 100  # references
 NOT_COMPARED = (
     "references are not compared: the model writes phonemes, and score.language, which says them, is not set "
@@ -126,8 +127,18 @@ class Request:
         doubt = " (--source says otherwise)" if self.config.read.source == "auto" else ""
         return f"{without_query(self.input)}: {source.description}{doubt}"
 
+    def warm_up(self, tell: Tell) -> None:
+        """Compile what is not in this machine's cache."""
+        if self.decoding.decoder == "native":
+            from pipeline.decode.backends import warm_up
+
+            warm_up(self.decoding, compiling=lambda: tell(COMPILING))
+
     def stages(self, config: Config, run: Run, pools: Pools) -> list[Stage]:
         return plan.transcription(config, self.decoding, self.scoring, run, pools)
+
+    def give_up(self, units: list[int]) -> None:
+        """Raise what is to be said of units that killed their processes, unless their recordings can be tried alone."""
 
 
 class Listing:
@@ -175,7 +186,7 @@ class DecodeRequest(Request):
     def check(self) -> None:
         """That OUT and RUN have nothing in common: what --overwrite deletes would be what is decoded."""
         kept, out = Folder(store.absolute(self.source), self.folder.deadline_s), self.folder
-        if store.overlap(kept.url, out.url) or _same_run(kept, out):
+        if store.overlap(kept.url, out.url) or same_run(kept, out):
             raise UsageError(
                 f"{out.url} is the run to be decoded again, holds it or lies in it ({kept.url}): "
                 f"give another directory for the new run"
@@ -216,13 +227,13 @@ class DecodeRequest(Request):
         return [*self._ignored(), *super().warnings()]
 
     def _ignored(self) -> list[str]:
-        names = [
-            f"{section}.{key.name}"
-            for section in ("read", "encode")
-            for key in fields(getattr(self.config, section))
-            if getattr(getattr(self.config, section), key.name) != key.default
-        ]
+        names = [name for name in configured(self.config) if name.startswith(("read.", "encode."))]
         return [f"{', '.join(names)} without effect: decoding again reads no audio and encodes nothing"] * bool(names)
+
+    def told(self) -> dict[str, Any]:
+        """With the model whose emissions they are, which no configuration of this run names."""
+        info = self.kept.info()
+        return super().told() | {"model": info["config"]["encode"]["model"] or info.get("model")}
 
     def open(self, tell: Tell) -> Input:
         return KeptRun(self.kept)
@@ -234,7 +245,17 @@ class DecodeRequest(Request):
         return plan.decoding(self.decoding, self.scoring, self.kept, run, pools)
 
 
-def _same_run(one: Folder, other: Folder) -> bool:
+def configured(config: Config) -> list[str]:
+    """The keys that somebody has set to something else than what they are anyway."""
+    return [
+        f"{section.name}.{key.name}"
+        for section in fields(config)
+        for key in fields(getattr(config, section.name))
+        if getattr(getattr(config, section.name), key.name) != key.default
+    ]
+
+
+def same_run(one: Folder, other: Folder) -> bool:
     """However they are reached: no two runs have the same run.json, which has the time in it."""
     if not (one.exists(runs.RUN) and other.exists(runs.RUN)):
         return False

@@ -13,7 +13,7 @@ import itertools
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Protocol
@@ -37,8 +37,8 @@ from pipeline.store import DEADLINE_S, Folder
 from pipeline.text.vocabulary import Vocabulary
 from pipeline.unit import Unit
 
-RUN, SUMMARY = "run.json", "summary.json"
-OURS = (RUN, SUMMARY, "commits", "data", emissions.FOLDER, "manifest")  # what a run consists of
+RUN, SUMMARY, EVALUATION = "run.json", "summary.json", "evaluation"
+OURS = (RUN, SUMMARY, "commits", "data", emissions.FOLDER, "manifest", EVALUATION)  # what a run consists of
 
 
 class Input(Protocol):
@@ -87,8 +87,8 @@ class Run:
         """The data comes first; it does not count yet."""
         self.folder.sub("data").publish(name, part)
 
-    def read_part(self, commit: Commit) -> pa.Table:
-        return pq.read_table(io.BytesIO(self.folder.sub("data").read(commit.part)))
+    def read_part(self, commit: Commit, columns: Sequence[str] | None = None) -> pa.Table:
+        return pq.read_table(io.BytesIO(self.folder.sub("data").read(commit.part)), columns=columns)
 
     def write_emissions(self, name: str, data: bytes) -> None:
         """They come before the commit, too."""
@@ -212,13 +212,16 @@ def fingerprint_of(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def check_target(folder: Folder, settings: dict[str, Any]) -> Run | None:
+ANOTHER = "give another directory, or --overwrite to delete it"
+
+
+def check_target(folder: Folder, settings: dict[str, Any], remedy: str = ANOTHER) -> Run | None:
     """The run that is there already, if it is this one. Another run, or another's files, are refused."""
     with as_usage(folder.url):
         names = {name for name in folder.names() if not name.startswith(".")}
         there = json.loads(folder.read(RUN)) if RUN in names else None
     if there is not None:
-        _refuse_difference(folder, there["settings"], settings)
+        _refuse_difference(folder, there["settings"], settings, remedy)
         return Run(folder, there["id"])
     if foreign := sorted(names - {LOCK, "manifest"}):  # those two are what a start that was killed leaves
         raise UsageError(f"{folder.url} is not a run and not empty (it holds {foreign[0]}): give another directory")
@@ -267,7 +270,7 @@ def pending_units(units: list[UnitInfo], commits: dict[int, Commit], retry_faile
     return pending
 
 
-def _refuse_difference(folder: Folder, there: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _refuse_difference(folder: Folder, there: dict[str, Any], wanted: dict[str, Any], remedy: str) -> None:
     names = sorted({*there, *wanted})
     if there.get("decode.decoder") != wanted.get("decode.decoder"):
         # What only one of the decoders has follows from that, but for the files.
@@ -275,9 +278,7 @@ def _refuse_difference(folder: Folder, there: dict[str, Any], wanted: dict[str, 
         names = [name for name in names if name in shared or name in files or not name.startswith("decode.")]
     changed = [f"{n}: {_shown(there, n)} -> {_shown(wanted, n)}" for n in names if there.get(n) != wanted.get(n)]
     if changed:
-        raise UsageError(
-            f"{folder.url} is another run ({'; '.join(changed)}); give another directory, or --overwrite to delete it"
-        )
+        raise UsageError(f"{folder.url} is another run ({'; '.join(changed)}); {remedy}")
 
 
 def _shown(settings: dict[str, Any], name: str) -> str:

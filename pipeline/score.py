@@ -19,6 +19,7 @@ from pipeline.unit import Unit
 
 if TYPE_CHECKING:
     from pipeline.text.espeak import Phonemizer
+    from pipeline.text.normalize import Normalizer
 
 NONE = "none"  # said outright, where empty may be what another run says
 
@@ -37,11 +38,15 @@ class ScoreSettings:
 
     def that_shape_results(self) -> dict[str, Any]:
         """For the fingerprint; what is not done is nothing, as of runs of versions that could not do it."""
-        normalized = f"{self.normalizer} ({self.version})" if self.version else self.normalizer
         return {
             "score.language": f"{self.language} ({self.phonemizer})" if self.language else None,
-            "score.normalizer": normalized if self.normalizer != NONE else None,
+            "score.normalizer": self.normalized if self.normalizer != NONE else None,
         }
+
+    @property
+    def normalized(self) -> str:
+        """By what, and by which version of it."""
+        return f"{self.normalizer} ({self.version})" if self.version else self.normalizer
 
 
 def settle(config: ScoreConfig, vocabulary: Vocabulary) -> ScoreSettings:
@@ -78,16 +83,7 @@ class Scorer:
     """Recordings with a reference get their counts; the others are left alone."""
 
     def __init__(self, settings: ScoreSettings) -> None:
-        from pipeline.text.normalize import normalizer
-
-        self._normalize = normalizer(settings.normalizer)
-        _check_version(f"score.normalizer = {settings.normalizer}", settings.version, self._normalize.version)
-        self._phonemizer = None
-        if settings.language:
-            _check_version(f"score.language = {settings.language}", settings.phonemizer, _version_of_phonemizer())
-            from pipeline.text.espeak import Phonemizer
-
-            self._phonemizer = Phonemizer(settings.language)
+        self._normalize, self._phonemizer = normalizer_of(settings), phonemizer_of(settings)
 
     def __call__(self, unit: Unit) -> Unit:
         scored = [one for one in unit.pending() if one.reference is not None and one.text is not None]
@@ -111,6 +107,25 @@ class Scorer:
             recording.reference_phones = phones
             heard = " ".join(phone.phone for phone in recording.phones or [])
             recording.phone_errors = count_words(recording.reference_phones, heard)
+
+
+def normalizer_of(settings: ScoreSettings) -> "Normalizer":
+    """That of the run, or a refusal where it is another here."""
+    from pipeline.text.normalize import normalizer
+
+    normalize = normalizer(settings.normalizer)
+    _check_version(f"score.normalizer = {settings.normalizer}", settings.version, normalize.version)
+    return normalize
+
+
+def phonemizer_of(settings: ScoreSettings) -> "Phonemizer | None":
+    """Likewise, where phones are compared."""
+    if not settings.language:
+        return None
+    _check_version(f"score.language = {settings.language}", settings.phonemizer, _version_of_phonemizer())
+    from pipeline.text.espeak import Phonemizer
+
+    return Phonemizer(settings.language)
 
 
 def _version_of_phonemizer() -> str:

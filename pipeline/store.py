@@ -84,6 +84,11 @@ def overlap(one: str, other: str) -> bool:
     return first[: len(second)] == second or second[: len(first)] == first
 
 
+def same(one: str, other: str) -> bool:
+    """Whether two URLs are one place."""
+    return _real(one) == _real(other)
+
+
 def _real(url: str) -> list[str]:
     """The steps to a place: its store, then folder by folder, without `..`, and on a local disk without links."""
     files, path = locate(url)

@@ -30,7 +30,7 @@ class Writer:
         if (there := self._run.done_before(unit)) is not None:
             return Unit(unit.id, attempt=unit.attempt, commit=there)
         unit.finish()
-        data = part_bytes(unit)
+        data = self.part(unit)
         part = Stored.named("part", unit.id, unit.attempt, data)
         self._run.write_part(part.name, data)
         kept = self._write_emissions(unit) if self._keep_emissions else None
@@ -40,7 +40,7 @@ class Writer:
             size=part.size,
             sha256=part.sha256,
             run=self._run.id,
-            tally=Tally.of(unit.recordings),
+            tally=self.tally(unit),
             attempt=unit.attempt,
             # Its own time is all but the writing of these lines.
             stage_s=unit.stage_s | {"write": time.perf_counter() - began},
@@ -50,6 +50,12 @@ class Writer:
             num_retried=unit.num_retried + num_retried() - retried_before,
         )
         return Unit(unit.id, attempt=unit.attempt, commit=self._run.commit(commit))
+
+    def part(self, unit: Unit) -> bytes:
+        return part_bytes(unit)
+
+    def tally(self, unit: Unit) -> Tally:
+        return Tally.of(unit.recordings)
 
     def _write_emissions(self, unit: Unit) -> Stored:
         earlier = {}

@@ -1,6 +1,7 @@
 """Compiled code must not outlive its sources, and must have a place on every machine."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import pipeline.compiled
 from pipeline.cache import cache_folder
 
 SOURCES = Path(__file__).parents[1] / "pipeline"
@@ -42,3 +44,13 @@ def test_where_no_cache_can_be_written_temporary_files_are_kept(
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert cache_folder().parent == Path(tempfile.gettempdir())
+
+
+def test_every_compiled_source_decides_where_compiled_code_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an old kernel would do a new one's work."""
+    looked_at, read_bytes = set(), Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: looked_at.add(path) or read_bytes(path))
+    pipeline.compiled._folder()
+    compiled = re.compile(r"from pipeline\.compiled import .*\b(entry|inner)\b")
+    sources = {path for path in SOURCES.rglob("*.py") if compiled.search(path.read_text())}
+    assert len(sources) > 5 and sources <= looked_at

@@ -36,6 +36,7 @@ RECORDINGS = st.builds(
     span=st.none() | st.builds(Span, TEXT, st.just(0)),  # the first byte is not written
     duration_s=st.none() | st.floats(0, 1e9),
     truncated=st.none() | st.booleans(),
+    snr_estimate_db=st.none() | st.floats(-10, 60, width=32),
     text=st.none() | TEXT,
     words=st.none()
     | st.lists(st.builds(Word, TEXT, SINGLE, SINGLE, st.none() | SINGLE, st.none() | SINGLE), max_size=3),
@@ -70,10 +71,11 @@ def test_what_is_written_is_what_comes_back(recordings: list[Recording]) -> None
 
 @given(st.lists(PLACED, max_size=2))
 def test_of_an_earlier_version_s_part_what_it_has_comes_back(recordings: list[Recording]) -> None:
-    """Else emissions that were kept before there were phones could not be decoded again."""
-    new = [name for name in SCHEMA.names if name.startswith("phone") or name == "reference_phones"]
-    without = [replace(one, phones=None, reference_phones=None, phone_errors=None) for one in recordings]
-    assert len(new) == 6
+    """Else emissions that were kept before there were phones, or an estimate of noise, could not be decoded again."""
+    new = [name for name in SCHEMA.names if name.startswith(("phone", "snr")) or name == "reference_phones"]
+    nothing = dict.fromkeys(("phones", "reference_phones", "phone_errors", "snr_estimate_db"))
+    without = [replace(one, **nothing) for one in recordings]
+    assert len(new) == 7
     assert from_table(to_table(recordings).drop_columns(new)) == without
 
 
@@ -88,7 +90,7 @@ def test_counts_of_parts_add_up_to_counts_of_the_whole(one: ErrorCounts, other: 
 def test_a_failure_row_holds_nothing_half_done() -> None:
     """A text beside status failed would be counted by whoever reads the column alone."""
     row = Recording("a", "a.wav", reference="HELLO", audio=np.zeros(1, np.float32), duration_s=1.0)
-    row.truncated = True
+    row.truncated, row.snr_estimate_db = True, 20.0
     row.text, row.words, row.confidence, row.frame_s = "HELLO", [Word("HELLO", 0, 1, 1)], 0.5, 0.02
     row.score, row.nbest, row.narrowed = -1.0, [Alternative("HELLO", -1.0, -2.0)], True
     row.word_errors = row.char_errors = row.phone_errors = ErrorCounts(1)

@@ -9,13 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.intervals import Interval, Numbers, bootstrap
+from pipeline.evaluation.rates import error_rate, rate
+from pipeline.evaluation.results import Rate
+from pipeline.evaluation.scores import Errors
+from pipeline.intervals import Groups
 from pipeline.records import COUNT_FIELDS, ErrorCounts
 from pipeline.run import Run
 from pipeline.write import read_parts
 
 LONG_S = 60.0  # from here on a recording is a long one
-FEWEST_SPEAKERS = 5  # of fewer an interval would say little
 PLACES = (0.25, 0.5, 0.75)  # of the samples in the order of their errors
 
 Kind = Literal["word", "char"]
@@ -40,15 +42,6 @@ class Transcribed:
     reference: str
     greedy: Decoded
     with_lm: Decoded
-
-
-@dataclass(frozen=True)
-class Rate:
-    value: float
-    interval: Interval | None  # None: too few speakers
-
-    def __str__(self) -> str:
-        return f"{self.value:.2%}" + (f" ({self.interval})" if self.interval else "")
 
 
 @dataclass(frozen=True)
@@ -104,14 +97,14 @@ def both_ways(name: str, with_lm: Run, greedy: Run) -> list[Transcribed]:
 
 def compare(heard: Sequence[Transcribed], kind: Kind) -> Compared:
     """Speakers are resampled and not recordings, because the recordings of one voice fail together."""
-    place = {speaker: number for number, speaker in enumerate(dict.fromkeys(one.speaker for one in heard))}
-    greedy, with_lm, totals = np.zeros((3, len(place)), np.int64)
-    for one in heard:
-        where, before, after = place[one.speaker], getattr(one.greedy, kind), getattr(one.with_lm, kind)
-        greedy[where] += before.num_errors
-        with_lm[where] += after.num_errors
-        totals[where] += after.num_reference
-    return Compared(_rate(greedy, totals), _rate(with_lm, totals), _rate(greedy - with_lm, totals))
+    speakers = Groups.of([one.speaker for one in heard])
+    before = _errors([getattr(one.greedy, kind) for one in heard])
+    after = _errors([getattr(one.with_lm, kind) for one in heard])
+    return Compared(
+        greedy=error_rate(before, speakers),
+        with_lm=error_rate(after, speakers),
+        gain=rate(before.num_errors - after.num_errors, before.num_reference, speakers),
+    )
 
 
 def samples(heard: Sequence[Transcribed]) -> list[Transcribed]:
@@ -147,9 +140,8 @@ def _marked(said: list[str], heard: list[str]) -> list[str]:
     return [f"[{' '.join(said)}>{' '.join(heard)}]"] if said or heard else []
 
 
-def _rate(errors: Numbers, totals: Numbers) -> Rate:
-    interval = bootstrap(errors, totals) if len(errors) >= FEWEST_SPEAKERS else None
-    return Rate(float(errors.sum() / max(totals.sum(), 1)), interval)
+def _errors(counts: Sequence[ErrorCounts]) -> Errors:
+    return Errors(*(np.array([getattr(count, name) for count in counts], np.int64) for name in COUNT_FIELDS))
 
 
 def _scored(run: Run) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pipeline.read.blob import Blob
 from pipeline.read.fetch import fetch
 from pipeline.read.guard import Guard, Limits
 from pipeline.read.ranged import UnreadableError
+from pipeline.read.snr import snr_estimate_db
 from pipeline.records import SAMPLE_RATE, Recording
 from pipeline.storage_errors import OF_THE_STORE
 from pipeline.unit import Unit
@@ -52,6 +53,7 @@ class Reader:
         recording.audio = decoded.audio
         recording.duration_s = len(decoded.audio) / SAMPLE_RATE
         recording.truncated = _truncated(recording, decoded.declared_s)
+        recording.snr_estimate_db = snr_estimate_db(decoded.audio)
 
 
 def _fail(recording: Recording, error: RecordingError) -> None:

@@ -5,7 +5,9 @@ Knows nothing of the formats that have columns.
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -41,13 +43,7 @@ class Columns:
     @classmethod
     def choose(cls, columns: dict[str, Any], config: ReadConfig, path: str | None = None) -> "Columns | None":
         """Usual names in any case. Where `path` says which column holds the audio itself, no column is an offset."""
-        spelt = {name.lower(): name for name in reversed(list(columns))}
-
-        def first(named: str | None, usual: tuple[str, ...]) -> str | None:
-            if named:
-                return named if named in columns else None
-            return next((name if name in columns else spelt[name] for name in usual if name in spelt), None)
-
+        first = partial(column_of, list(columns))
         offset = start = end = None
         if path is None:
             offset, start, end = (first(None, usual) for usual in (OFFSET_COLUMNS, START_COLUMNS, END_COLUMNS))
@@ -88,6 +84,14 @@ class Columns:
             wanted = getattr(config, option)
             if wanted is not None and found is None:
                 raise UsageError(f"{where}: no column {wanted} (read.{option})")
+
+
+def column_of(columns: Sequence[str], named: str | None, usual: tuple[str, ...]) -> str | None:
+    """The one that is named, else the first of the usual names, in any case."""
+    if named:
+        return named if named in columns else None
+    spelt = {name.lower(): name for name in reversed(columns)}
+    return next((name if name in columns else spelt[name] for name in usual if name in spelt), None)
 
 
 def value_of(record: dict[str, Any], name: str | None) -> Any:
@@ -162,12 +166,16 @@ class ColumnTypes:
 
 
 def fitted(value: Any, column: pa.Field) -> Any:
-    """A value as its column holds it: whole numbers in a column of floats, nested and mixed ones as JSON."""
+    """A value as its column holds it: whole numbers in a column of floats, nested and mixed ones as JSON, and what JSON
+    has no word for, such as a date, in its own.
+    """
     if value is not None and pa.types.is_floating(column.type):
         return float(value)
     if value is None or not pa.types.is_string(column.type) or isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, dict | list | bool | int | float):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _arrow_type(types: set[type]) -> pa.DataType:

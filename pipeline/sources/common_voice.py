@@ -3,6 +3,7 @@
 Knows nothing of what the columns mean; `table` does.
 """
 
+import io
 import posixpath
 from collections.abc import Iterator
 
@@ -51,8 +52,8 @@ class CommonVoice:
     def pieces(self) -> Iterator[Piece]:
         name, clips = name_of(self._found, self._path), posixpath.join(folder_of(self._path), CLIPS)
         with text_file(self._found, self._path, self._config) as stream:
-            rows = checked(_split(numbered(stream, name)), None, name)
-            yield from self._table.pieces(self._path, map(_with_ending, rows), clips)
+            rows = map(_with_ending, rows_of(stream, name))
+            yield from self._table.pieces(self._path, rows, clips)
         self._table.finish()
 
 
@@ -64,6 +65,11 @@ def _tables(found: Found, config: ReadConfig) -> list[str]:
 
 def _is_at_top(found: Found, path: str) -> bool:
     return posixpath.dirname(path) == found.root.rstrip("/")
+
+
+def rows_of(stream: io.BufferedReader, name: str) -> Iterator[Row]:
+    """Of any table that has tabs between its columns and no quotes around what is in them."""
+    return checked(_split(numbered(stream, name)), None, name)
 
 
 def _split(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:

@@ -7,7 +7,7 @@ import csv
 import io
 import itertools
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,7 @@ def lists_audio(found: Found, path: str, config: ReadConfig) -> bool:
     """Whether a table has a column of paths, by its first line."""
     first = first_line(found, path, config)
     try:
-        return bool(first and dialect(first, config, ""))
+        return bool(first and dialect(first, "", config))
     except UsageError:
         return False
 
@@ -42,7 +42,19 @@ def recognised(found: Found, config: ReadConfig) -> bool:
 
 
 def rows_of(stream: io.BufferedReader, name: str, config: ReadConfig) -> Iterator[Row]:
-    """Its rows as values by column. An empty cell is no value."""
+    """The rows of a table of audio as values by column."""
+    return rows_after(stream, name, partial(dialect, config=config), partial(_path_column, config=config))
+
+
+def rows_after(
+    stream: io.BufferedReader,
+    name: str,
+    understood: Callable[[str, str], tuple[str, list[str] | None]],
+    key: Callable[[list[str]], int],
+) -> Iterator[Row]:
+    """Rows as values by column, where the first line is understood as `dialect` does, and `key` says which of the
+    columns names things. An empty cell is no value.
+    """
     lines = numbered(stream, name)
     csv.field_size_limit(MAX_FIELD)  # of the process: the module has no other
     first, skipped = "", 0
@@ -52,25 +64,23 @@ def rows_of(stream: io.BufferedReader, name: str, config: ReadConfig) -> Iterato
         skipped = number
     if not first.strip():
         return
-    delimiter, header = dialect(first, config, f"{name} line {skipped + 1}")
+    delimiter, header = understood(first, f"{name} line {skipped + 1}")
     # A space after each delimiter is one of them, unless it is a tab.
     spaced = delimiter != "\t" and f"{delimiter} " in first
     taken: list[str] = []  # the lines of the row of now
     source = _taking(itertools.chain([first], (line for _, line in lines)), taken)
     rest = csv.reader(source, delimiter=delimiter, strict=True, skipinitialspace=spaced)
-    path = _path_column(header or _fields(first, delimiter), config)
+    named = key(header or fields_of(first, delimiter))
     numbered_rows = _numbered_rows(rest, skipped, name, delimiter)
-    yield from checked(_unswallowed(numbered_rows, taken, delimiter, path, name), header, name)
+    yield from checked(_unswallowed(numbered_rows, taken, delimiter, named, name), header, name)
 
 
 Delimited = partial(TableFiles, form=Format("table", ENDINGS, rows_of))
 
 
-def dialect(first: str, config: ReadConfig, where: str) -> tuple[str, list[str] | None]:
-    """What separates the columns, and their names where the first line has them: then one of them is a path's."""
-    if "\r" in first.rstrip("\r\n"):
-        raise UsageError(f"{where}: lines that end in CR alone; save it with LF or CRLF")
-    split = {delimiter: _fields(first, delimiter) for delimiter in DELIMITERS}
+def dialect(first: str, where: str, config: ReadConfig) -> tuple[str, list[str] | None]:
+    """What separates the columns, and their names where the first line has none: in it one of them is a path's."""
+    split = split_line(first, where)
     for delimiter, fields in split.items():
         if Columns.choose(dict.fromkeys(name.strip() for name in fields), config):
             return delimiter, None
@@ -125,7 +135,7 @@ def _unswallowed(
     for number, fields in rows:
         ending = _ending(fields, path)
         for line in taken[1:]:
-            one = _fields(line.replace("\r", ""), delimiter)
+            one = fields_of(line.replace("\r", ""), delimiter)
             is_row = path < len(one) == len(fields) and (
                 is_audio(one[path]) or _ending(one, path) == ending is not None
             )
@@ -154,7 +164,14 @@ def _path_column(header: list[str], config: ReadConfig) -> int:
     return names.index(chosen.path) if chosen else 0
 
 
-def _fields(line: str, delimiter: str) -> list[str]:
+def split_line(line: str, where: str) -> dict[str, list[str]]:
+    """A table's first line as each delimiter would divide it."""
+    if "\r" in line.rstrip("\r\n"):
+        raise UsageError(f"{where}: lines that end in CR alone; save it with LF or CRLF")
+    return {delimiter: fields_of(line, delimiter) for delimiter in DELIMITERS}
+
+
+def fields_of(line: str, delimiter: str) -> list[str]:
     return next(csv.reader([line], delimiter=delimiter, skipinitialspace=delimiter != "\t"))
 
 

@@ -39,6 +39,12 @@ def limited(pieces: Iterable[Piece], limit: int | None) -> Iterator[Piece]:
             return
 
 
+def asked_for(source: Source, config: ReadConfig) -> Iterator[Piece]:
+    """What a source lists, as far as `read.limit` says and with the recordings that `read.channels` makes of it."""
+    # Limited before channels are told apart, too: for that files are looked into.
+    return limited(expand(limited(source.pieces(), config.limit), config), config.limit)
+
+
 class Spool:
     """A source's recordings in the order in which it lists them, with ids made unique."""
 
@@ -80,9 +86,7 @@ class Spool:
         return Doubled(naming.num_doubled, naming.doubled)
 
     def _fill(self, tell: Tell) -> None:
-        limit = self._config.limit
-        # Before channels are told apart, too: for that files are looked into.
-        pieces = limited(expand(limited(self._source.pieces(), limit), self._config), limit)
+        pieces = asked_for(self._source, self._config)
         while some := list(islice(pieces, PIECES_AT_ONCE)):
             for entry in (entry for piece in some for entry in piece.entries):
                 self._ids.see(entry.id)

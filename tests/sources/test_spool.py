@@ -104,7 +104,7 @@ def test_ids_are_made_unique_and_what_was_unique_keeps_its_own(names: list[str],
             manifest = Manifest(Folder(tempfile.mkdtemp()))
             doubled = listed.freeze(manifest)
     made = [r.id for unit in manifest.units() for r in manifest.unit(unit.id).recordings]
-    shutil.rmtree(manifest._folder.url)
+    shutil.rmtree(manifest.folder.url)
     assert len(set(made)) == len(made) == len(names)
     assert all(new.startswith(old) for new, old in zip(made, names, strict=True))
     assert doubled.num == sum(new != old for new, old in zip(made, names, strict=True))

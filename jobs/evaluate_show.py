@@ -1,0 +1,160 @@
+"""What `nightshift evaluate` prints for people."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from pipeline.evaluation.output import FIGURES, PAGE, Output
+from pipeline.evaluation.results import Comparison, Evaluation, Rate, Report
+from pipeline.progress import clock, hours
+
+Row = tuple[str, ...]
+
+
+def report(found: Report, output: Output) -> None:
+    """A column for each run, then what is worst in each, then the runs beside the first."""
+    evaluations = found.evaluations
+    heads = [("", *(one.name for one in evaluations))] * (len(evaluations) > 1)
+    _print([*heads, *_settings(evaluations), *_coverage(evaluations), *_rates(evaluations), *_speed(evaluations)])
+    if any(one.rates.wer.interval for one in evaluations):
+        resampled = " and ".join(dict.fromkeys(_resampled(one) for one in evaluations))
+        print(f"In brackets 95 % intervals, by resampling {resampled}.")
+    if found.by_dataset:
+        _datasets(found.by_dataset, [one.name for one in evaluations])
+    for one in evaluations:
+        _worst_slices(one, len(evaluations) > 1)
+    for pair in found.comparisons:
+        _compared(pair)
+    print(f"\nReport:  {output.folder.url}/{PAGE}")
+    print(f"Figures: {output.folder.url}/{FIGURES}")
+
+
+def _print(rows: Sequence[Row]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _line(name: str, evaluations: Sequence[Evaluation], told: Callable[[Evaluation], str]) -> list[Row]:
+    """Nothing, where there is nothing to tell of any run."""
+    cells = [told(one) for one in evaluations]
+    return [(name, *cells)] if any(cells) else []
+
+
+def _settings(evaluations: Sequence[Evaluation]) -> list[Row]:
+    return [
+        *_line("model", evaluations, lambda one: one.model),
+        *_line("decoder", evaluations, lambda one: one.decoder),
+        *_line("references", evaluations, lambda one: one.references),
+        *_line("normalizer", evaluations, lambda one: one.normalizer),
+    ]
+
+
+def _coverage(evaluations: Sequence[Evaluation]) -> list[Row]:
+    def scored(one: Evaluation) -> str:
+        return f"{one.coverage.num_scored:,} of {one.coverage.num_recordings:,}"
+
+    def failed(one: Evaluation) -> str:
+        num, num_with = one.coverage.num_failed, one.coverage.num_failed_with_reference
+        with_reference = f", {num_with:,} of them with a reference" if num_with else ""
+        return f"{num:,}{with_reference}" if num else ""
+
+    def without(one: Evaluation) -> str:
+        return f"{one.coverage.num_without_reference:,}" if one.coverage.num_without_reference else ""
+
+    return [
+        *_line("recordings scored", evaluations, scored),
+        *_line("  failed", evaluations, failed),
+        *_line("  without a reference", evaluations, without),
+    ]
+
+
+def _rates(evaluations: Sequence[Evaluation]) -> list[Row]:
+    rows = []
+    rates: list[tuple[str, Callable[[Evaluation], Rate | None]]] = [
+        ("word error rate", lambda one: one.rates.wer),
+        ("  failed as if silent", lambda one: one.rates.failed_as_empty),
+        ("character error rate", lambda one: one.rates.cer),
+        ("match error rate", lambda one: one.rates.mer),
+        ("word information lost", lambda one: one.rates.wil),
+        ("phone error rate", lambda one: one.rates.per),
+        ("oracle word error rate", lambda one: one.rates.oracle_wer),
+        ("nothing heard", lambda one: one.rates.empty),
+    ]
+    for name, of in rates:
+        rows += _line(name, evaluations, lambda one, of=of: _rate(of(one)))  # type: ignore[misc]
+    return rows
+
+
+def _speed(evaluations: Sequence[Evaluation]) -> list[Row]:
+    def speed(one: Evaluation) -> str:
+        times = one.speed.times_real_time
+        wall_s = one.speed.wall_s
+        if times is None or wall_s is None:
+            return ""
+        what = "" if "encode" in one.speed.stage_s else ", decoding alone"  # of kept emissions
+        told = f"{hours(one.speed.audio_s)} in {clock(wall_s)}{what}"
+        return f"{times:,.{0 if times >= 10 else 1}f} times real time ({told})"
+
+    def cost(one: Evaluation) -> str:
+        of_an_hour = one.speed.cost_per_audio_hour
+        told = "" if of_an_hour is None else f", {of_an_hour:,.4f} an hour of audio"
+        return "" if one.speed.cost is None else f"{one.speed.cost:,.2f}{told}"
+
+    return [*_line("speed", evaluations, speed), *_line("cost", evaluations, cost)]
+
+
+def _resampled(one: Evaluation) -> str:
+    what = one.resampled if one.resampled == "recordings" else f"values of {one.resampled}"
+    return f"{one.num_resampled:,} {what}"
+
+
+def _datasets(rates: Mapping[str, Mapping[str, Rate]], names: Sequence[str]) -> None:
+    print("\nWord error rates by dataset:")
+    _print([("", *names), *((dataset, *(_rate(of[name]) for name in names)) for dataset, of in rates.items())])
+
+
+def _worst_slices(one: Evaluation, is_named: bool) -> None:
+    if not one.worst_slices:
+        return
+    print(f"\nWorse than the rest, and not by chance{f', of {one.name}' if is_named else ''}:")
+    rows = [("column", "value", "recordings", "word error rate", "above the rest by", "p, corrected")]
+    rows += [
+        (s.column, s.value, f"{s.num_recordings:,}", _rate(s.wer), _points(s.excess), _chance(s.p_corrected))
+        for s in one.worst_slices
+    ]
+    _print(rows)
+
+
+def _compared(pair: Comparison) -> None:
+    num = pair.num_common - pair.num_references_differ
+    print(f"\n{pair.second} beside {pair.first}, by {num:,} recordings that both have scored:")
+    rows = [
+        ("word error rate", f"{_rate(pair.first_wer)}  ->  {_rate(pair.second_wer)}"),
+        ("difference", _rate(pair.difference, _points)),
+        ("p", f"{_chance(pair.p_bootstrap)} by bootstrap, {_chance(pair.p_mapsswe)} by matched pairs"),
+    ]
+    _print(rows)
+
+
+def _rate(rate: Rate | None, shown: Callable[[float | None], str] | None = None) -> str:
+    """With its interval; nothing for what was not looked at."""
+    if rate is None:
+        return ""
+    if rate.value is None:
+        return "undefined"
+    shown = shown or _percent
+    told = f" ({shown(rate.interval.low)} to {shown(rate.interval.high)})" if rate.interval else ""
+    return f"{shown(rate.value)}{told}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.2%}"
+
+
+def _points(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:+.2f}"
+
+
+def _chance(p: float | None) -> str:
+    if p is None:
+        return "unknown"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,90 @@
+"""Whether confidences are what they say: of the words that are 80 % sure, are 80 % right?
+
+Knows nothing of how confidences come about.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.evaluation.alignment import steps
+from pipeline.evaluation.results import Bin, Calibration
+from pipeline.evaluation.rows import ALIGNMENT_SYMBOLS
+
+NUM_BINS = 10  # of equal width
+RIGHT, DELETED = ALIGNMENT_SYMBOLS.index("="), ALIGNMENT_SYMBOLS.index("D")
+
+Floats = npt.NDArray[np.float64]
+
+
+def _nothing() -> Floats:
+    return np.zeros((3, NUM_BINS))
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """By confidence, sums (3, NUM_BINS): how many, their confidences, and how far they are right.
+
+    Add those of all parts: `sum(parts, Counts())`.
+    """
+
+    words: Floats = field(default_factory=_nothing)
+    recordings: Floats = field(default_factory=_nothing)  # the share of the words heard that is right
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.words + other.words, self.recordings + other.recordings)
+
+    def calibration(self) -> Calibration | None:
+        """Of words, or where no word has a confidence of recordings, or of nothing."""
+        for of, sums in (("words", self.words), ("recordings", self.recordings)):
+            if sums[0].any():
+                bins = tuple(_bin(place, *column) for place, column in enumerate(sums.T.tolist()))
+                return Calibration(of, bins, float(np.abs(sums[2] - sums[1]).sum() / sums[0].sum()))
+        return None
+
+
+def count(table: pa.Table) -> Counts:
+    """Of scored rows, as `rows.SCHEMA` has them; those without words count nothing."""
+    compared = table.filter(pc.is_valid(table["word_alignment"]))
+    return Counts(_sums(*_words(compared)), _sums(*_recordings(compared)))
+
+
+def _words(table: pa.Table) -> tuple[Floats, Floats]:
+    """Of the words heard the confidence (NaN: not known), and 1 of what is right."""
+    told = table.filter(pc.is_valid(table["word_confidences"]))
+    lists = told["word_confidences"].combine_chunks()
+    offsets, codes = steps(told["word_alignment"])
+    heard = codes != DELETED
+    num_heard = np.diff(np.concatenate([[0], np.cumsum(heard)])[offsets])
+    if not np.array_equal(num_heard, pc.list_value_length(lists).to_numpy()):
+        raise ValueError("word_confidences are not those of the words that word_alignment aligns")
+    return _floats(lists.flatten()), (codes[heard] == RIGHT).astype(np.float64)
+
+
+def _recordings(table: pa.Table) -> tuple[Floats, Floats]:
+    """Of recordings in which words were heard."""
+    hits, *wrong = (_floats(table[f"word_{name}"]) for name in ("hits", "substitutions", "insertions"))
+    heard = hits + sum(wrong)
+    return _floats(table["confidence"])[heard > 0], hits[heard > 0] / heard[heard > 0]
+
+
+def _sums(confidences: Floats, right: Floats) -> Floats:
+    known = ~np.isnan(confidences)
+    confidences, right = confidences[known], right[known]
+    bins = np.clip((confidences * NUM_BINS).astype(np.int64), 0, NUM_BINS - 1)
+    return np.stack([np.bincount(bins, weights, NUM_BINS) for weights in (np.ones(len(bins)), confidences, right)])
+
+
+def _bin(place: int, num: float, confidence: float, right: float) -> Bin:
+    low, high = place / NUM_BINS, (place + 1) / NUM_BINS
+    if not num:
+        return Bin(low, high, 0, (low + high) / 2, 0.0)
+    return Bin(low, high, int(num), confidence / num, right / num)
+
+
+def _floats(column: pa.Array | pa.ChunkedArray) -> Floats:
+    """NaN for null."""
+    return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))

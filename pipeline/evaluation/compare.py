@@ -1,0 +1,135 @@
+"""Two runs beside each other, over the recordings that both have scored.
+
+Knows nothing of how rows are scored, or of where they lie.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.evaluation import mapsswe
+from pipeline.evaluation.alignment import steps
+from pipeline.evaluation.rates import error_rate, groups_by, rate_of
+from pipeline.evaluation.results import Comparison, Difference, Example, Rate
+from pipeline.evaluation.rows import SCHEMA, is_scored
+from pipeline.evaluation.scores import Scores
+from pipeline.evaluation.worst import example
+from pipeline.intervals import Groups, Numbers, p_value, resampled_rate
+
+NUM_DIFFERENT = 20
+
+Places = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A run that was scored."""
+
+    name: str
+    scores: Scores
+    tables: Callable[[Sequence[str] | None], Iterator[pa.Table]]  # its rows, of some columns or all, in the same order
+
+
+def compare(first: Scored, second: Scored, group: str | None = None) -> Comparison:
+    """By the recordings, or by the values of a column that the first has passed through."""
+    groups = groups_by(first.scores, group)
+    at, at_second = common(first.scores.ids, second.scores.ids)
+    texts, texts_second = _texts(first), _texts(second)
+    same = texts.references[at] == texts_second.references[at_second]
+    num_common = len(at)
+    at, at_second = at[same], at_second[same]
+    words, words_second = first.scores.words.at(at), second.scores.words.at(at_second)
+    groups = groups.at(at)
+    differences = words_second.num_errors - words.num_errors
+    difference, p = _difference(differences, words.num_reference, groups)
+    matched = mapsswe.mapsswe(steps(texts.alignments.take(at)), steps(texts_second.alignments.take(at_second)))
+    most = np.lexsort((np.arange(len(at)), -np.abs(differences)))[:NUM_DIFFERENT]
+    most = most[differences[most] != 0]
+    examples, examples_second = _examples(first, at[most]), _examples(second, at_second[most])
+    return Comparison(
+        first=first.name,
+        second=second.name,
+        num_common=num_common,
+        num_only_first=len(first.scores) - num_common,
+        num_only_second=len(second.scores) - num_common,
+        num_references_differ=num_common - len(at),
+        first_wer=error_rate(words, groups),
+        second_wer=error_rate(words_second, groups),
+        difference=difference,
+        p_bootstrap=p,
+        p_mapsswe=matched.p,
+        num_segments=matched.num_segments,
+        most_different=tuple(map(Difference, examples, examples_second)),
+    )
+
+
+def common(ids: pa.Array, others: pa.Array) -> tuple[Places, Places]:
+    """Where recordings are that both have, in the order of the first.
+
+    Of recordings with one id the first is matched with the other's first, the second with its second.
+    """
+    both = pa.concat_arrays([ids.cast(pa.large_string()), others.cast(pa.large_string())])
+    codes = both.dictionary_encode().indices.to_numpy().astype(np.int64)
+    keys, other_keys = (part + len(both) * _occurrences(part) for part in (codes[: len(ids)], codes[len(ids) :]))
+    _, at, at_other = np.intersect1d(keys, other_keys, assume_unique=True, return_indices=True)
+    order = np.argsort(at)
+    return at[order], at_other[order]
+
+
+def _occurrences(codes: Numbers) -> Numbers:
+    """How often each was there before."""
+    order = np.argsort(codes, kind="stable")
+    is_first = np.diff(codes[order], prepend=-1) != 0
+    starts = np.flatnonzero(is_first)
+    occurrences = np.empty_like(codes)
+    occurrences[order] = np.arange(len(codes)) - starts[np.cumsum(is_first) - 1]
+    return occurrences
+
+
+def _difference(differences: Numbers, totals: Numbers, groups: Groups) -> tuple[Rate, float | None]:
+    """And its p, from the same resamples. Both runs have the same words, so resamples are paired."""
+    num = int(totals.sum())
+    if not num:
+        return Rate(None), None
+    draws = resampled_rate(differences, totals, groups) if groups.are_enough else None
+    return rate_of(int(differences.sum()) / num, draws), p_value(draws) if draws is not None else None
+
+
+class _Texts(NamedTuple):
+    """What the scores of N recordings lack."""
+
+    references: npt.NDArray[np.int64]  # (N,) a number for each text, of this process: texts may not fit into memory
+    alignments: pa.Array  # (N,) of words
+
+
+def _texts(run: Scored) -> _Texts:
+    names = ["id", "status", "word_hits", "phone_hits", "normalized_reference", "word_alignment"]
+    references, alignments = [np.empty(0, np.int64)], [pa.array([], pa.large_string())]
+    num = 0
+    for table in run.tables(names):
+        table = table.filter(is_scored(table))
+        ids = run.scores.ids[num : num + len(table)]
+        num += len(table)
+        if pa.chunked_array([ids]) != table["id"]:
+            raise ValueError(f"{run.name}: its rows are not those of its scores")
+        texts = table["normalized_reference"].to_pylist()
+        references.append(np.fromiter(map(hash, texts), np.int64, len(texts)))
+        alignments += table["word_alignment"].cast(pa.large_string()).chunks
+    return _Texts(np.concatenate(references), pa.concat_arrays(alignments))
+
+
+def _examples(run: Scored, at: Places) -> list[Example]:
+    found: dict[int, Example] = {}
+    num = 0
+    for table in run.tables(None):
+        table = table.filter(is_scored(table))
+        here = at[(at >= num) & (at < num + len(table))]
+        passed = [name for name in table.column_names if name not in SCHEMA.names]
+        for place, row in zip(here.tolist(), table.take(pa.array(here - num)).to_pylist(), strict=True):
+            found[place] = example(row, passed)
+        num += len(table)
+    return [found[place] for place in at.tolist()]

@@ -1,0 +1,211 @@
+"""Evaluation from start to report: the rows of runs scored, figures derived from them, compared and written down.
+
+Knows nothing of the command line, or of how a figure is found.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import compress
+from posixpath import basename
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import run as runs
+from pipeline.config import Config
+from pipeline.drive import drive
+from pipeline.errors import naming
+from pipeline.evaluation import calibration, compare, confusions, datasets, derived, worst
+from pipeline.evaluation.gather import gather, tables
+from pipeline.evaluation.names import Named
+from pipeline.evaluation.output import Output
+from pipeline.evaluation.rates import groups_by, rates
+from pipeline.evaluation.reference_tables import Table
+from pipeline.evaluation.request import Evaluated, EvaluationRequest
+from pipeline.evaluation.results import Comparison, Evaluation, Rate, Report
+from pipeline.evaluation.scores import Scores
+from pipeline.evaluation.slices import slices, worst_slices
+from pipeline.evaluation.speed import speed
+from pipeline.evaluation.units import grouped
+from pipeline.progress import Progress
+from pipeline.run import Run
+from pipeline.score import ScoreSettings
+from pipeline.session import ray_session
+
+NUM_CONFUSIONS = 50  # of each kind
+
+
+@dataclass(frozen=True)
+class Asked:
+    runs: tuple[Named, ...]
+    out: str
+    config: Config = field(default_factory=Config)
+    references: str | None = None  # path or URL of a table; None: those of the runs
+    group: str | None = None  # the column whose values are resampled; None: recordings are
+    slices: tuple[str, ...] | None = None  # columns; None: all with few values, and the derived ones
+    price_per_hour: float | None = None
+    num_worst: int = 20
+    with_audio: bool = True
+    overwrite: bool = False
+    datasets: tuple[str, ...] = ()  # of a suite, whose runs are put beside each other by dataset, too
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A run, its scored rows, and what figures are derived from."""
+
+    name: str
+    evaluated: Evaluated
+    rows: Run
+    scores: Scores
+
+
+def evaluate(asked: Asked, progress: Progress) -> Report:
+    """Score what is not scored, derive everything, and write it down."""
+    output = Output(asked.out, asked.runs, asked.config.read.storage_deadline_s)
+    output.check()
+    scored = [_gathered(one, request, progress) for one, request in _scored(asked, output, progress)]
+    evaluations = [_evaluation(one, asked, progress) for one in scored]
+    comparisons = [_comparison(scored[0], other, asked, progress) for other in scored[1:]]
+    report = Report(tuple(evaluations), tuple(comparisons), _by_dataset(scored, asked) if asked.datasets else None)
+    progress.phase("writing the report")
+    output.write(report, {one.name: one.evaluated.run for one in scored} if asked.with_audio else {})
+    return report
+
+
+# ---- scoring
+
+
+def _scored(asked: Asked, output: Output, progress: Progress) -> list[tuple[Named, EvaluationRequest]]:
+    """All of what could be refused is, before anything is done."""
+    table = Table(asked.references, asked.config.read) if asked.references else None
+    requests = [_request(one, asked, output, table, progress) for one in asked.runs]
+    with ExitStack() as held:
+        are_left = [not request.is_done() for request in requests]
+        if any(are_left):
+            output.forget()  # what was derived of rows that will be others
+        on_ray = [request for request in compress(requests, are_left) if request.config.run.cluster != "here"]
+        if len(on_ray) > 1:
+            progress.phase("starting Ray")
+            held.enter_context(ray_session(asked.config.run))
+        for request in requests:
+            drive(request, progress)
+    return list(zip(asked.runs, requests, strict=True))
+
+
+def _request(one: Named, asked: Asked, output: Output, table: Table | None, progress: Progress) -> EvaluationRequest:
+    evaluated = Evaluated.of(runs.find(one.url, asked.config.read.storage_deadline_s))
+    config = asked.config
+    if config.run.address is None and config.run.cluster == "local" and len(grouped(evaluated.commits)) < 2:
+        config = replace(config, run=replace(config.run, address="here"))  # Ray would start for nothing
+    target = output.rows_of(one)
+    request = EvaluationRequest(one.url, target, config, asked.overwrite, evaluated=evaluated, table=table)
+    request.check()
+    if not asked.overwrite and (changed := request.changed()):
+        progress.note(f"{target}: other than before ({', '.join(changed)}), and so {one.name} is scored anew")
+        request = replace(request, overwrite=True)
+    return request
+
+
+def _gathered(one: Named, request: EvaluationRequest, progress: Progress) -> ScoredRun:
+    progress.phase(f"{one.name}: reading what was counted")
+    rows = runs.find(request.folder.url, request.folder.deadline_s)
+    for odd in rows.info()["odd"]:
+        progress.warn(odd)
+    return ScoredRun(one.name, request.evaluated, rows, gather(rows))
+
+
+# ---- figures
+
+
+def _evaluation(one: ScoredRun, asked: Asked, progress: Progress) -> Evaluation:
+    scores, info, rows_info = one.scores, one.evaluated.info, one.rows.info()
+    progress.phase(f"{one.name}: rates and their intervals")
+    with naming(one.name):
+        groups = groups_by(scores, asked.group)
+    found = rates(scores, groups)
+    progress.phase(f"{one.name}: slices")
+    with naming(one.name):
+        sliced = slices(scores, groups, asked.slices)
+    odd = derived.warnings(scores, asked.slices)
+    for told in odd:
+        progress.warn(told)
+    progress.phase(f"{one.name}: confusions and recordings")
+    seen = _Seen()
+    examples = worst.worst(seen.passing(tables(one.rows)), asked.num_worst)
+    return Evaluation(
+        name=one.name,
+        run=one.evaluated.url,
+        model=info.get("model") or info["config"]["encode"]["model"],
+        decoder=_decoder(info["decoding"]),
+        normalizer=ScoreSettings(**rows_info["scoring"]).normalized,
+        references=rows_info["references"] or "of the run",
+        resampled=asked.group or "recordings",
+        num_resampled=groups.num,
+        coverage=scores.coverage,
+        rates=found,
+        words=scores.words.sum(),
+        chars=scores.chars.sum(),
+        slices=sliced,
+        worst_slices=worst_slices(sliced),
+        word_confusions=seen.confused.words.top(NUM_CONFUSIONS),
+        char_confusions=seen.confused.chars.top(NUM_CONFUSIONS),
+        calibration=seen.sure.calibration(),
+        speed=speed(one.evaluated.run, asked.price_per_hour),
+        histogram=worst.histogram(scores),
+        points=worst.points(scores),
+        worst=examples,
+        warnings=(*rows_info["odd"], *odd),
+        is_complete=one.evaluated.is_complete,
+    )
+
+
+class _Seen:
+    """What is counted over tables of scored rows while they pass."""
+
+    def __init__(self) -> None:
+        self.confused = confusions.Counts()
+        self.sure = calibration.Counts()
+
+    def passing(self, parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        for table in parts:
+            self.confused += confusions.count(table)
+            self.sure += calibration.count(table)
+            yield table
+
+
+def _decoder(decoding: dict[str, Any]) -> str:
+    """The decoder, its lexicon and its language models, in a few words."""
+    lexicon, models = decoding.get("lexicon"), decoding["models"]
+    files = [lexicon["location"]] if lexicon else []
+    files += [model["directory"] or model["location"] for model in models]
+    return ", ".join([decoding["decoder"], *map(basename, files)])
+
+
+def _comparison(first: ScoredRun, second: ScoredRun, asked: Asked, progress: Progress) -> Comparison:
+    progress.phase(f"{second.name} beside {first.name}")
+    before, after = (compare.Scored(one.name, one.scores, partial(tables, one.rows)) for one in (first, second))
+    found = compare.compare(before, after, asked.group)
+    for warning in _doubts(found):
+        progress.warn(warning)
+    return found
+
+
+def _doubts(found: Comparison) -> list[str]:
+    """No smaller denominator unsaid."""
+    counts = {
+        f"only in {found.first}": found.num_only_first,
+        f"only in {found.second}": found.num_only_second,
+        "scored against other references": found.num_references_differ,
+    }
+    left_out = [f"{num:,} {what}" for what, num in counts.items() if num]
+    num = found.num_common - found.num_references_differ
+    told = f"{found.second} beside {found.first}: {num:,} recordings are compared, and left out are those that are "
+    return [told + ", ".join(left_out)] if left_out else []
+
+
+def _by_dataset(scored: Sequence[ScoredRun], asked: Asked) -> dict[str, dict[str, Rate]]:
+    resampled = {one.name: (one.scores, groups_by(one.scores, asked.group)) for one in scored}
+    return datasets.by_dataset(resampled, asked.datasets)

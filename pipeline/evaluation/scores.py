@@ -1,0 +1,75 @@
+"""The scored recordings of a run in memory, a column each: what every figure is derived from.
+
+Knows nothing of files, or of what is derived.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.intervals import Numbers
+from pipeline.records import ErrorCounts
+
+
+class Errors(NamedTuple):
+    """The error counts of N recordings, a column each (N,)."""
+
+    hits: Numbers
+    substitutions: Numbers
+    deletions: Numbers
+    insertions: Numbers
+
+    @property
+    def num_errors(self) -> Numbers:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def num_reference(self) -> Numbers:
+        return self.hits + self.substitutions + self.deletions
+
+    @property
+    def num_heard(self) -> Numbers:
+        return self.hits + self.substitutions + self.insertions
+
+    def at(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Errors":
+        return Errors(*(column[chosen] for column in self))
+
+    def sum(self) -> ErrorCounts:
+        return ErrorCounts(*(int(column.sum()) for column in self))
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What of a run is in its rates, and what is not."""
+
+    num_recordings: int = 0
+    num_scored: int = 0  # with a reference and a transcript: what rates are of
+    num_failed: int = 0
+    num_failed_with_reference: int = 0  # in no rate but `failed_as_empty`
+    num_words_failed: int = 0  # of the references of those
+    num_without_reference: int = 0  # transcribed
+    failures: Mapping[str, int] = field(default_factory=dict)  # error -> recordings
+    audio_s: float = 0.0  # of what was transcribed
+
+
+@dataclass(frozen=True)
+class Scores:
+    """N recordings that were scored, in the order of the run."""
+
+    coverage: Coverage
+    ids: pa.Array  # (N,) strings
+    words: Errors
+    chars: Errors
+    phones: Errors | None  # None: of no recording; a recording without has zeros, and so no part in the rate
+    oracle: Errors | None  # likewise
+    duration_s: npt.NDArray[np.float64]  # (N,) NaN: unknown; so below
+    confidence: npt.NDArray[np.float64]
+    snr_estimate_db: npt.NDArray[np.float64]
+    columns: pa.Table  # (N rows) the columns that were passed through
+
+    def __len__(self) -> int:
+        return len(self.ids)

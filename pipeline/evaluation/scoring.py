@@ -1,0 +1,297 @@
+"""The stages that score a unit: rows of the evaluated run, then counts and alignments, then a part of scored rows.
+
+Columns throughout, and no recordings: a million of those would take minutes to make. What is counted, and of which
+recordings, is what the score stage of a transcription does. Knows nothing of which parts a unit is, or of rates.
+"""
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline import records
+from pipeline.commit import Stored, Tally
+from pipeline.errors import UsageError
+from pipeline.evaluation import rows
+from pipeline.evaluation.alignment import align, oracle
+from pipeline.evaluation.references import COLUMN
+from pipeline.evaluation.scores import Errors
+from pipeline.evaluation.units import parts_of, references_of
+from pipeline.manifest import output_names
+from pipeline.records import COUNT_FIELDS, ErrorCounts
+from pipeline.run import Run
+from pipeline.score import ScoreSettings, normalizer_of, phonemizer_of, said
+from pipeline.store import Folder
+from pipeline.unit import Unit
+from pipeline.write import Writer
+
+if TYPE_CHECKING:
+    from pipeline.text.normalize import Normalizer
+
+PHONE_COUNTS = tuple(f"phone_{name}" for name in COUNT_FIELDS)
+AS_THEY_ARE = ("id", "uri", "status", "error", "duration_s", "confidence", "snr_estimate_db", "reference", "text")
+NEVER_REPEATED = (
+    *("id", "uri", "duration_s", "confidence", "reference", "text"),
+    *("normalized_reference", "normalized_text", "char_alignment", "word_confidences"),
+)
+# Of lists of structs the one field that is read.
+LISTS = {"words": "confidence", "nbest": "text", "phones": "phone"}
+SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())  # what `str.split` splits at
+UNEVEN = rf"^ | $|  |[{SPACES.replace(' ', '')}]"  # of a text whose words are not one space apart
+
+
+@dataclass(frozen=True)
+class How:
+    """How the rows of a run are scored."""
+
+    settings: ScoreSettings  # its language only where phones are compared anew
+    phonemes: bool  # whether the run's model writes phones: then a text without words is no spelling
+    takes_phones: bool  # whether the run's own counts of phones stand
+    joined: bool  # whether references come from the evaluation's manifest
+    threads: int = 1
+
+
+# ---- load
+
+
+class Loader:
+    """A unit's number -> the columns that its rows are scored from, those that pass through behind `COLUMN`."""
+
+    def __init__(self, run: Run, scored: Folder, how: How) -> None:
+        self._manifest, self._scored, self._how = run.manifest, scored, how
+        self._columns = [*AS_THEY_ARE, *(PHONE_COUNTS if how.phonemes else ())]
+        self._lists = [name for name in LISTS if name != "phones" or how.phonemes]
+
+    def __call__(self, unit: Unit) -> Unit:
+        parts = parts_of(self._manifest, unit.id)
+        with ThreadPoolExecutor(self._how.threads) as threads:
+            table = self._rows(pa.concat_tables(threads.map(self._read, parts)).combine_chunks())
+        if self._how.joined:
+            table = self._joined(table, references_of(self._manifest, unit.id))
+        unit.columns = table
+        return unit
+
+    def _read(self, part: Stored) -> pa.Table:
+        """The columns that are needed, those that pass through last."""
+        folder = self._scored.sub("data")
+        try:
+            data = folder.read(part.name)
+        except FileNotFoundError as error:
+            raise self._changed(part, "is gone") from error
+        if Stored.of(part.name, data) != part:
+            raise self._changed(part, "is another than was committed")
+        file = pq.ParquetFile(pa.BufferReader(data))
+        passed = [name for name in file.schema_arrow.names if name not in records.SCHEMA.names]
+        leaves = [f"{name}.list.element.{LISTS[name]}" for name in self._lists]
+        # Not in threads for each column: parts are small, and it would take twice as long.
+        return file.read([*self._columns, *leaves, *passed], use_threads=False)
+
+    def _rows(self, read: pa.Table) -> pa.Table:
+        table = pa.table({name: _column(read, name) for name in self._columns})
+        for name in self._lists:
+            table = table.append_column(name, _list(read, name))
+        passed = [name for name in read.column_names if name not in records.SCHEMA.names]
+        for name, new in zip(passed, output_names(passed, rows.SCHEMA.names, "input_"), strict=True):
+            table = table.append_column(f"{COLUMN}{new}", read[name])
+        return table
+
+    def _changed(self, part: Stored, what: str) -> UsageError:
+        return UsageError(
+            f"{self._scored.url}: {part.name} {what}, so the run was changed while it was evaluated: start again, and "
+            f"what is there then is evaluated"
+        )
+
+    def _joined(self, table: pa.Table, joined: pa.Table) -> pa.Table:
+        """With other references, and with what else their table has; names that are taken get a prefix."""
+        if not joined["id"].combine_chunks().equals(table["id"].combine_chunks()):
+            raise UsageError(f"{self._scored.url}: its rows are not in the order of its manifest; start it anew")
+        table = table.set_column(table.column_names.index("reference"), "reference", joined["reference"])
+        new = [name for name in joined.column_names if name.startswith(COLUMN)]
+        taken = [*rows.SCHEMA.names, *_passed(table)]
+        names = output_names([name.removeprefix(COLUMN) for name in new], taken, "reference_")
+        for name, column in zip(names, new, strict=True):
+            table = table.append_column(f"{COLUMN}{name}", joined[column])
+        return table
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """Null throughout where the run is of a version that did not have it."""
+    kind = rows.SCHEMA.field(name).type
+    return table[name].cast(kind) if name in table.column_names else pa.chunked_array([pa.nulls(len(table), kind)])
+
+
+def _list(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """Lists of structs of one field -> lists of that field."""
+    kind = pa.list_(records.SCHEMA.field(name).type.value_type.field(LISTS[name]).type)
+    if name not in table.column_names:
+        return pa.chunked_array([pa.nulls(len(table), kind)])
+    whole = table[name].combine_chunks()
+    made = pa.ListArray.from_arrays(whole.offsets, whole.values.field(0), mask=whole.is_null())
+    return pa.chunked_array([made.cast(kind)])
+
+
+def _passed(table: pa.Table) -> list[str]:
+    return [name.removeprefix(COLUMN) for name in table.column_names if name.startswith(COLUMN)]
+
+
+# ---- align
+
+
+class Aligner:
+    """Columns of rows -> columns of scored rows."""
+
+    def __init__(self, how: How) -> None:
+        self._how = how
+        self._normalize, self._phonemizer = normalizer_of(how.settings), phonemizer_of(how.settings)
+
+    def __call__(self, unit: Unit) -> Unit:
+        assert unit.columns is not None
+        there = {name: _whole(unit.columns[name]) for name in unit.columns.column_names}
+        compared = _and(pc.equal(there["status"], "ok"), there["reference"].is_valid(), there["text"].is_valid())
+        spelt = there["words"].is_valid() if self._how.phonemes else there["text"].is_valid()
+        nbest = there["nbest"]
+        texts = [there["reference"], pc.if_else(spelt, there["text"], None), nbest.values]
+        reference, text, alternatives = normalized(texts, self._normalize)
+        nbest = pa.ListArray.from_arrays(nbest.offsets, alternatives, mask=nbest.is_null())
+        passed = [name for name in there if name.startswith(COLUMN)]
+        columns = {
+            **{name: there[name] for name in AS_THEY_ARE},
+            "normalized_reference": reference,
+            "normalized_text": text,
+            "word_confidences": _confidences(there["words"], text),
+            **self._counted(_and(compared, spelt), reference, text, nbest),
+            **self._phones(there, compared),
+            **{name.removeprefix(COLUMN): there[name] for name in passed},
+        }
+        fields = [pa.field(name.removeprefix(COLUMN), there[name].type) for name in passed]
+        schema = pa.schema([*rows.SCHEMA, *fields])
+        unit.columns = pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+        return unit
+
+    def _counted(self, compared: pa.Array, reference: pa.Array, text: pa.Array, nbest: pa.Array) -> dict[str, pa.Array]:
+        reference = pc.if_else(compared, reference, None)
+        aligned = align(reference, text, self._how.threads)
+        has_nbest = _and(compared, pc.greater(pc.list_value_length(nbest), 0))
+        best = oracle(pc.if_else(has_nbest, reference, None), nbest, self._how.threads)
+        return {
+            **_counts("word", aligned.words, compared),
+            **_counts("char", aligned.chars, compared),
+            **_counts("oracle", best, has_nbest),
+            "word_alignment": aligned.word_alignment,
+            "char_alignment": aligned.char_alignment,
+        }
+
+    def _phones(self, there: dict[str, pa.Array], compared: pa.Array) -> dict[str, pa.Array]:
+        if self._how.phonemes and self._how.takes_phones:
+            return {name: there[name] for name in PHONE_COUNTS}
+        if self._phonemizer is None:
+            return {name: pa.nulls(len(compared), pa.int32()) for name in PHONE_COUNTS}
+        compared = _and(compared, there["phones"].is_valid())
+        references = pc.if_else(compared, there["reference"], None).dictionary_encode()
+        phones = pa.array(said(self._phonemizer, references.dictionary.to_pylist()), pa.string())
+        heard = pc.binary_join(there["phones"], " ")
+        return _counts("phone", align(phones.take(references.indices), heard, self._how.threads).words, compared)
+
+
+def normalized(texts: Sequence[pa.Array], normalize: "Normalizer") -> list[pa.Array]:
+    """Words one space apart, as the score stage compares them. What is there several times is normalised once."""
+    if not normalize.steps:
+        return [spaced(text) for text in texts]
+    encoded = pa.concat_arrays(texts).dictionary_encode()
+    made = spaced(pa.array(map(normalize, encoded.dictionary.to_pylist()), pa.string())).take(encoded.indices)
+    starts = np.cumsum([0, *map(len, texts)])
+    return [made.slice(start, len(text)) for start, text in zip(starts[:-1].tolist(), texts, strict=True)]
+
+
+def spaced(texts: pa.Array) -> pa.Array:
+    """In Python only where there is something to do."""
+    uneven = pc.match_substring_regex(texts, UNEVEN)
+    if not pc.any(uneven).as_py():
+        return texts
+    even = pa.array([" ".join(text.split()) for text in texts.filter(uneven).to_pylist()], pa.string())
+    return pc.replace_with_mask(texts, pc.fill_null(uneven, False), even)
+
+
+def _counts(kind: str, errors: Errors, counted: pa.Array) -> dict[str, pa.Array]:
+    """Null of a recording that was not counted, which differs from one without errors."""
+    mask = pc.invert(counted).to_numpy(zero_copy_only=False)
+    return {
+        f"{kind}_{name}": pa.array(column.astype(np.int32), mask=mask)
+        for name, column in zip(COUNT_FIELDS, errors, strict=True)
+    }
+
+
+def _confidences(confidences: pa.Array, text: pa.Array) -> pa.Array:
+    """As they are where the normaliser has left as many words and each has one; else null."""
+    num_words = pc.if_else(pc.equal(text, ""), 0, pc.add(pc.count_substring(text, " "), 1))
+    fits = _and(pc.equal(pc.list_value_length(confidences), num_words), confidences.is_valid())
+    unknown = pc.list_parent_indices(confidences).filter(pc.list_flatten(confidences).is_null())
+    known = np.ones(len(confidences), bool)
+    known[unknown.to_numpy()] = False
+    mask = pc.invert(_and(fits, pa.array(known)))
+    return pa.ListArray.from_arrays(confidences.offsets, confidences.values, mask=mask)
+
+
+def _and(*masks: pa.Array) -> pa.Array:
+    """What is not known is not so."""
+    return pc.fill_null(reduce(pc.and_, masks), False)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    whole = column.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        raise UsageError(f"a unit has more than 2 GB of text in {column.type}")
+    return whole
+
+
+# ---- write
+
+
+class ScoredWriter(Writer):
+    """Scored rows -> a part and its commit."""
+
+    def part(self, unit: Unit) -> bytes:
+        assert unit.columns is not None
+        # To look for repetitions of what has none takes as long as all the rest.
+        repeated = [name for name in unit.columns.column_names if name not in NEVER_REPEATED]
+        sink = io.BytesIO()
+        pq.write_table(unit.columns, sink, len(unit.columns), compression="zstd", use_dictionary=repeated)
+        return sink.getvalue()
+
+    def tally(self, unit: Unit) -> Tally:
+        assert unit.columns is not None
+        return tally_of(unit.columns)
+
+
+def tally_of(table: pa.Table) -> Tally:
+    """What `Tally.of` says of recordings."""
+    is_ok, has_reference = pc.equal(table["status"], "ok"), table["reference"].is_valid()
+    ok, failed = table.filter(is_ok), table.filter(pc.invert(is_ok))
+    by_reason = pc.value_counts(failed["error"]).to_pylist()
+    in_words, in_phones = ok["word_hits"].is_valid(), ok["phone_hits"].is_valid()
+    uncompared = _and(ok["reference"].is_valid(), pc.invert(in_words), pc.invert(in_phones))
+    return Tally(
+        num_recordings=len(table),
+        num_ok=len(ok),
+        num_failed=len(failed),
+        failures={one["values"] or "": one["counts"] for one in by_reason},
+        audio_s=pc.sum(ok["duration_s"]).as_py() or 0.0,
+        num_scored=pc.sum(in_words).as_py() or 0,
+        num_phones_scored=pc.sum(in_phones).as_py() or 0,
+        num_unscored=pc.sum(pc.and_(pc.invert(is_ok), has_reference)).as_py() or 0,
+        num_uncompared=pc.sum(uncompared).as_py() or 0,
+        words=_summed(ok, "word"),
+        chars=_summed(ok, "char"),
+        phones=_summed(ok, "phone"),
+    )
+
+
+def _summed(table: pa.Table, kind: str) -> ErrorCounts:
+    return ErrorCounts(*(pc.sum(table[f"{kind}_{name}"]).as_py() or 0 for name in COUNT_FIELDS))

@@ -1,0 +1,186 @@
+"""The recordings by what they have in common: rates by slice, and the slices that are worse than chance would have it.
+
+Knows nothing of where values come from (`derived`), or of how chance is reckoned (`chance`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.evaluation import derived
+from pipeline.evaluation.chance import Floats, Permutations, Units, p_by_signs
+from pipeline.evaluation.derived import Codes, Labels
+from pipeline.evaluation.results import Rate, Slice
+from pipeline.evaluation.scores import Errors, Scores
+from pipeline.intervals import FEWEST_GROUPS, Groups, Numbers, interval, ratio, resampled
+from pipeline.records import ErrorCounts
+
+NUM_RESAMPLES = 10_000  # for p; of many slices more, because no p can be less than one in so many
+RESAMPLES_PER_SLICE = 50
+MAX_DRAWN = 1_000  # of more groups some are drawn as one, put together at random: 2 % of an interval's width
+SURE = 0.05
+
+
+def slices(scores: Scores, groups: Groups, columns: Sequence[str] | None = None, seed: int = 0) -> tuple[Slice, ...]:
+    """By column, then as values go; `derived.warnings(scores, columns)` tells what is odd about those asked for."""
+    found = [labels for labels in derived.labels(scores, columns) if labels.values]
+    if not found:
+        return ()
+    rng = np.random.default_rng(seed)
+    words, chars = (_ByGroup.of(errors, _put_together(groups, rng), found) for errors in (scores.words, scores.chars))
+    chances, enough = _chances(scores.words, groups, found, words.parts(), rng)
+    names = ((labels.column, value) for labels in found for value in labels.values)
+    rates = zip(words.rates(enough, seed), chars.rates(enough, seed), strict=True)
+    doubts = zip(*map(_known, (words.excess(), chances, holm(chances))), strict=True)
+    return tuple(
+        Slice(*name, int(num), seconds, _error_counts(each[:4]), _error_counts(each[4:]), *rate, *doubt)
+        for name, (num, seconds, *each), rate, doubt in zip(names, _counts(scores, found), rates, doubts, strict=True)
+    )
+
+
+def worst_slices(slices: Sequence[Slice], num: int = 10) -> tuple[Slice, ...]:
+    """That are worse than all other recordings, and probably not by chance; the worst first."""
+    sure = [one for one in slices if one.p_corrected is not None and one.p_corrected < SURE and (one.excess or 0) > 0]
+    return tuple(sorted(sure, key=lambda one: one.excess or 0.0, reverse=True)[:num])
+
+
+def holm(chances: Floats) -> Floats:
+    """Corrected for how many there are: that any of them is below 0.05 by chance has a chance of 0.05 (Holm, 1979).
+
+    NaN has not been looked at, and stays that.
+    """
+    known = np.flatnonzero(~np.isnan(chances))
+    order = known[np.argsort(chances[known], kind="stable")]
+    corrected = np.full(len(chances), np.nan)
+    corrected[order] = np.maximum.accumulate(chances[order] * np.arange(len(order), 0, -1)).clip(max=1)
+    return corrected
+
+
+# ---- counts
+
+
+def _counts(scores: Scores, found: Sequence[Labels]) -> Iterator[tuple[float, ...]]:
+    """Of each slice recordings, seconds, and the counts of words and of characters."""
+    weights = [None, np.nan_to_num(scores.duration_s), *scores.words, *scores.chars]
+    columns = [np.concatenate([_by_slice(labels, each) for labels in found]) for each in weights]
+    return zip(*(column.tolist() for column in columns), strict=True)
+
+
+def _by_slice(labels: Labels, weights: Numbers | Floats | None) -> Floats:
+    """Sums; of no weights how many recordings there are."""
+    return np.bincount(labels.codes + 1, weights=weights, minlength=len(labels.values) + 1)[1:].astype(np.float64)
+
+
+def _error_counts(counts: Sequence[float]) -> ErrorCounts:
+    return ErrorCounts(*map(int, counts))
+
+
+def _known(values: Floats) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+# ---- groups
+
+
+@dataclass(frozen=True)
+class _ByGroup:
+    """Sums over the recordings that a group has in a slice."""
+
+    errors: Floats  # (groups, slices); so below
+    totals: Floats
+    all_errors: Floats  # (groups, 1): in whatever slice
+    all_totals: Floats
+
+    @classmethod
+    def of(cls, errors: Errors, groups: Groups, found: Sequence[Labels]) -> "_ByGroup":
+        counts = np.stack([errors.num_errors, errors.num_reference], axis=1)
+        tables = []
+        for labels in found:
+            width = len(labels.values) + 1
+            pairs = Groups(groups.codes * width + labels.codes + 1, groups.num * width)
+            tables.append(pairs.sums(counts).reshape(-1, width, 2)[:, 1:].astype(np.float64))
+        table = np.concatenate(tables, axis=1)  # (groups, slices, 2)
+        everywhere = groups.sums(counts).astype(np.float64)
+        return cls(table[:, :, 0], table[:, :, 1], everywhere[:, :1], everywhere[:, 1:])
+
+    def rates(self, enough: npt.NDArray[np.bool_], seed: int) -> Iterator[Rate]:
+        """With an interval where there are enough groups."""
+        errors, totals = self.errors.sum(axis=0), self.totals.sum(axis=0)
+        drawn = resampled(np.concatenate([self.errors, self.totals], axis=1).astype(np.int64), seed=seed)  # (B, 2 S)
+        for at, value in enumerate(_known(ratio(errors, totals))):
+            has_interval = value is not None and enough[at]
+            yield Rate(value, interval(ratio(drawn[:, at], drawn[:, len(errors) + at])) if has_interval else None)
+
+    def excess(self) -> Floats:
+        """NaN where there is nothing to divide by on either side."""
+        errors, totals = self.errors.sum(axis=0), self.totals.sum(axis=0)
+        return ratio(errors, totals) - ratio(self.all_errors.sum() - errors, self.all_totals.sum() - totals)
+
+    def parts(self) -> Floats:
+        """What each group adds to the excess of each slice: (groups, slices); no numbers where that is none."""
+        rate = self.all_errors.sum() / max(self.all_totals.sum(), 1)
+        inside, everywhere = self.errors - rate * self.totals, self.all_errors - rate * self.all_totals
+        totals = self.totals.sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts: Floats = inside / totals - (everywhere - inside) / (self.all_totals.sum() - totals)
+        return parts
+
+
+def _put_together(groups: Groups, rng: np.random.Generator) -> Groups:
+    """At most `MAX_DRAWN` groups, of about as many each."""
+    if groups.num <= MAX_DRAWN:
+        return groups
+    return Groups((rng.permutation(groups.num) % MAX_DRAWN)[groups.codes], MAX_DRAWN)
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Where the groups are, of a column with S values."""
+
+    codes: Codes  # (groups,) the value of each, or one of them
+    num_inside: Numbers  # (S,) groups that have recordings of that value
+    num_outside: Numbers  # (S,) and of others
+    is_mixed: npt.NDArray[np.bool_]  # (S,) some have both
+
+    @classmethod
+    def of(cls, labels: Labels, groups: Groups) -> "_Sides":
+        codes, num = np.empty(groups.num, np.int64), len(labels.values)
+        codes[groups.codes] = labels.codes
+        if groups.num == len(labels.codes):  # a million recordings of fifty values would be a large table
+            num_inside = np.bincount(codes + 1, minlength=num + 1)[1:]
+            return cls(codes, num_inside, groups.num - num_inside, np.zeros(num, np.bool_))
+        is_in = np.zeros((groups.num, num + 1), np.bool_)
+        is_in[groups.codes, labels.codes + 1] = True
+        is_in_others = is_in.sum(axis=1, keepdims=True) - is_in > 0
+        each = (is_in.sum(axis=0), is_in_others.sum(axis=0), (is_in & is_in_others).any(axis=0))
+        return cls(codes, *(column[1:] for column in each))
+
+
+# ---- chance
+
+
+def _chances(
+    words: Errors, groups: Groups, found: Sequence[Labels], parts: Floats, rng: np.random.Generator
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """p of each slice, NaN where it holds or leaves out too few groups; and whether it holds enough for intervals."""
+    counts = np.stack([words.num_errors, words.num_reference], axis=1)
+    told = counts.sum(axis=1) > 0  # the others tell nothing
+    if not told.all():
+        counts, groups, found = counts[told], groups.at(told), [replace(one, codes=one.codes[told]) for one in found]
+    sides = [_Sides.of(labels, groups) for labels in found]
+    inside, outside, is_mixed = (
+        np.concatenate([getattr(side, name) for side in sides]) for name in ("num_inside", "num_outside", "is_mixed")
+    )
+    num_resamples = max(NUM_RESAMPLES, RESAMPLES_PER_SLICE * len(inside))
+    permuted = Permutations(groups.sums(counts))
+    sums = [permuted.sums(side.codes, len(side.num_inside)) for side in sides]
+    chances = permuted.p(Units.of(sums), num_resamples, rng)
+    if is_mixed.any():
+        permuted = Permutations(counts)
+        sums = [permuted.sums(labels.codes, len(labels.values)) for labels in found]
+        by_recordings = permuted.p(Units.of(sums).at(is_mixed), num_resamples, rng)
+        chances[is_mixed] = np.maximum(by_recordings, p_by_signs(parts[:, is_mixed], num_resamples, rng))
+    chances[np.minimum(inside, outside) < FEWEST_GROUPS] = np.nan
+    return chances, inside >= FEWEST_GROUPS

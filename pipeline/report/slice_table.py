@@ -1,0 +1,80 @@
+"""The slices of a run as a table that is sorted and filtered, its worst ones marked.
+
+Knows nothing of how slices are found.
+"""
+
+from collections.abc import Sequence
+
+from pipeline.evaluation.results import Evaluation, Slice
+from pipeline.progress import hours
+from pipeline.report.formats import count, interval, percent, points, probability, shortened
+from pipeline.report.html import Html, element, markup, of_data
+from pipeline.report.shell import Section
+from pipeline.report.tables import Cell, Column, Row, table
+
+MOST_ROWS = 400  # of 600 bytes each
+MOST_CHARACTERS = 120  # of a value
+MOST_NAMED = 8  # of the worst
+WORSE = "Worse than the rest, and probably not by chance"
+EXPLAINED = (
+    "Excess is the rate less that of all other recordings, in percentage points; p is how often chance alone makes as "
+    "much of it, corrected for how many slices were looked at (Holm). \u25b2 marks what is worse by more than chance."
+)
+
+
+def section(evaluation: Evaluation) -> Section:
+    found = evaluation.slices
+    if not found:
+        return Section("slices", "Slices", element("p", "There are no columns to slice by.", class_="note"))
+    worst = {_key(one) for one in evaluation.worst_slices}
+    shown = _shown(found, worst)
+    left = f" The table has the {count(len(shown))} with the most words; all are in evaluation.json."
+    note = element("p", EXPLAINED, left if len(shown) < len(found) else None, class_="note")
+    columns = [
+        *(Column(name, numeric=False) for name in ("Column", "Value")),
+        *map(Column, ("WER", "95% interval", "Excess", "p", "CER", "Recordings", "Audio", "Words")),
+    ]
+    marked = {number for number, one in enumerate(shown) if _key(one) in worst}
+    rows = [_row(one, number in marked) for number, one in enumerate(shown)]
+    made = table("Word error rate by slice", columns, rows, filter_by="Only slices with", marked=marked)
+    return Section("slices", "Slices", markup(_worst(evaluation), note, made))
+
+
+def _worst(evaluation: Evaluation) -> Html:
+    num, worst = count(len(evaluation.slices)), evaluation.worst_slices
+    if not worst:
+        return element("p", f"{WORSE}: none of {num}.")
+    named = [[of_data(f"{one.column} = {_value(one)}"), f", {points(one.excess)} points"] for one in worst[:MOST_NAMED]]
+    return markup(
+        element("p", f"{WORSE}: ", element("strong", count(len(worst))), f" of {num}. The worst:"),
+        element("ul", [element("li", one) for one in named], class_="worst-slices"),
+    )
+
+
+def _shown(found: Sequence[Slice], worst: set[tuple[str, str]]) -> list[Slice]:
+    """In their order; where there are too many, the worst and the largest."""
+    order = sorted(range(len(found)), key=lambda at: (_key(found[at]) not in worst, -found[at].words.num_reference))
+    return [found[at] for at in sorted(order[:MOST_ROWS])]
+
+
+def _key(one: Slice) -> tuple[str, str]:
+    return one.column, one.value
+
+
+def _value(one: Slice) -> str:
+    return shortened(one.value, MOST_CHARACTERS)
+
+
+def _row(one: Slice, is_worst: bool) -> Row:
+    return [
+        of_data(one.column),
+        [of_data(_value(one)), element("span", "\u25b2 worse", class_="mark") if is_worst else None],
+        Cell(percent(one.wer.value), one.wer.value),
+        Cell(interval(one.wer.interval), one.wer.interval.low if one.wer.interval else None),
+        Cell(points(one.excess), one.excess),
+        Cell(probability(one.p_corrected), one.p_corrected),
+        Cell(percent(one.cer.value), one.cer.value),
+        Cell(count(one.num_recordings), one.num_recordings),
+        Cell(hours(one.audio_s), one.audio_s),
+        Cell(count(one.words.num_reference), one.words.num_reference),
+    ]

@@ -1,0 +1,175 @@
+"""Two runs beside each other: the same recordings, the same resamples, and nothing left out in silence."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import jiwer
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import UsageError
+from pipeline.evaluation.compare import NUM_DIFFERENT, Scored, common, compare
+from pipeline.evaluation.results import Comparison
+from pipeline.evaluation.scores import Errors
+from tests.evaluation.scored_rows import Pair, parts, scores, table
+
+NUMBERS = ("num_common", "num_only_first", "num_only_second", "num_references_differ")
+IDS = st.lists(st.sampled_from("abcdef"), max_size=12)
+
+
+def scored(name: str, pairs: Sequence[Pair], size: int = 7) -> Scored:
+    """In parts of a few rows."""
+    rows = table(pairs)
+    return Scored(name, scores(rows), lambda columns: parts(rows.select(columns or rows.column_names), size))
+
+
+def heard(share: float, num: int = 60, seed: int = 0) -> list[Pair]:
+    """The same references whatever the share of words that are wrong."""
+    words, rng = np.random.default_rng(0), np.random.default_rng(seed)
+    pairs = []
+    for number in range(num):
+        said = [f"w{n}" for n in words.integers(0, 99, words.integers(1, 15))]
+        told = [word if rng.random() > share else rng.choice(["x", "x y", ""]) for word in said]
+        columns = {"speaker": f"s{number % 9}"}
+        pairs.append(Pair(f"r{number}", " ".join(said), " ".join(" ".join(told).split()), 0.5, columns=columns))
+    return pairs
+
+
+def figures(found: Comparison) -> Comparison:
+    return replace(found, most_different=())
+
+
+@given(IDS, IDS)
+def test_recordings_that_both_have_are_found_each_once(ids, others):
+    """A doubled id as often as both have it, the first with the first."""
+    at, at_other = common(pa.array(ids, pa.string()), pa.array(others, pa.string()))
+    expected = []
+    for name in set(ids):
+        places = [[place for place, one in enumerate(side) if one == name] for side in (ids, others)]
+        expected += zip(*places, strict=False)
+    assert list(zip(at.tolist(), at_other.tolist(), strict=True)) == sorted(expected)
+
+
+def test_rates_of_both_are_jiwers_and_their_difference_is_resampled_in_pairs():
+    stats = pytest.importorskip("scipy.stats")
+    before, after = heard(0.3, seed=1), heard(0.15, seed=2)
+    found = compare(scored("before", before), scored("after", after))
+    rates = [jiwer.wer([p.reference for p in pairs], [p.text for p in pairs]) for pairs in (before, after)]
+    assert (found.first_wer.value, found.second_wer.value) == (pytest.approx(rates[0]), pytest.approx(rates[1]))
+    assert found.difference.value == pytest.approx(rates[1] - rates[0])  # fewer errors: below zero
+    errors = [
+        np.array([round(jiwer.wer(p.reference, p.text) * len(p.reference.split())) for p in pairs])
+        for pairs in (before, after)
+    ]
+    words = np.array([len(p.reference.split()) for p in before])
+
+    def difference(one, other, words, axis=-1):
+        return (other.sum(axis=axis) - one.sum(axis=axis)) / words.sum(axis=axis)
+
+    theirs = stats.bootstrap(
+        (*errors, words), difference, paired=True, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    near = 0.08 * (theirs.high - theirs.low)
+    assert found.difference.interval == (pytest.approx(theirs.low, abs=near), pytest.approx(theirs.high, abs=near))
+    assert found.p_bootstrap < 0.01 and found.p_mapsswe < 0.01
+    assert found.num_segments > 30
+    back = compare(scored("after", after), scored("before", before))
+    assert (back.first_wer, back.second_wer) == (found.second_wer, found.first_wer)
+    assert back.difference.value == -found.difference.value and back.p_mapsswe == found.p_mapsswe
+
+
+def test_systems_that_err_as_often_are_not_told_apart():
+    """Just as a paired t test over recordings does not."""
+    stats = pytest.importorskip("scipy.stats")
+    before, after = (scored(str(seed), heard(0.2, 150, seed)) for seed in (3, 4))
+    found = compare(before, after)
+    theirs = stats.ttest_rel(before.scores.words.num_errors, after.scores.words.num_errors).pvalue
+    assert theirs > 0.2
+    assert found.p_bootstrap == pytest.approx(theirs, abs=0.1) and found.p_mapsswe == pytest.approx(theirs, abs=0.15)
+
+
+def test_a_run_beside_itself_has_no_difference_at_all():
+    run = scored("run", heard(0.3))
+    found = compare(run, run)
+    assert (found.difference.value, found.difference.interval) == (0, (0, 0))
+    assert (found.p_bootstrap, found.p_mapsswe, found.most_different) == (1, 1, ())
+
+
+def test_what_only_one_has_or_has_compared_with_something_else_is_counted_and_left_out():
+    """However the other is ordered; what failed in one is not common either."""
+    before, after = heard(0.3, 40, seed=1), heard(0.2, 40, seed=2)
+    expected = compare(scored("before", before[10:]), scored("after", after[10:]))
+    other = [replace(pair, reference=f"{pair.reference} more") for pair in after[:3]]
+    failed = [replace(pair, text=None) for pair in after[3:5]]
+    mixed = [*other, *failed, *after[10:], replace(after[5], id="another")]
+    np.random.default_rng(0).shuffle(mixed)
+    found = compare(scored("before", before), scored("after", mixed))
+    assert (found.num_common, found.num_only_first, found.num_only_second) == (33, 7, 1)
+    assert (found.num_references_differ, found.num_compared) == (3, 30)
+    for ours, theirs in zip(found.most_different, expected.most_different, strict=True):
+        assert ours == theirs
+    counts = {name: getattr(found, name) for name in NUMBERS}
+    assert figures(found) == replace(figures(expected), **counts)
+
+
+def test_the_recordings_that_differ_most_come_first_with_all_that_is_shown_of_them():
+    before, after = heard(0.3, seed=1), heard(0.3, seed=2)
+    first, second = scored("before", before), scored("after", after)
+    found = compare(first, second).most_different
+    differences = second.scores.words.num_errors - first.scores.words.num_errors
+    assert len(found) == NUM_DIFFERENT
+    shown = [abs(one.second.words.num_errors - one.first.words.num_errors) for one in found]
+    assert shown == sorted(np.abs(differences), reverse=True)[:NUM_DIFFERENT] and shown[-1] > 0
+    for one in found:
+        for example, pairs in ((one.first, before), (one.second, after)):
+            pair = pairs[int(example.id[1:])]
+            assert (example.reference, example.text) == (pair.reference, pair.text)
+            assert (example.normalized_reference, example.normalized_text) == (pair.reference, pair.text)
+            assert (example.columns, example.confidence) == (pair.columns, 0.5)
+            assert example.uri == f"/{pair.id}.wav" and example.word_alignment
+    few = compare(scored("a", before[:3]), scored("b", [*after[:1], *before[1:3]])).most_different
+    assert len(few) == (differences[0] != 0)
+
+
+def test_what_is_resampled_is_a_column_of_the_first():
+    before, after = scored("before", heard(0.3, seed=1)), scored("after", heard(0.2, seed=2))
+    by_speaker, by_recording = compare(before, after, "speaker"), compare(before, after)
+    assert by_speaker.difference.value == by_recording.difference.value
+    assert by_speaker.difference.interval != by_recording.difference.interval
+    assert by_speaker.p_mapsswe == by_recording.p_mapsswe
+    with pytest.raises(UsageError, match="resampling by session"):
+        compare(before, after, "session")
+
+
+@pytest.mark.parametrize("num", [0, 4])
+def test_of_few_recordings_there_is_neither_interval_nor_p(num):
+    pairs, others = heard(0.5, num, seed=1), heard(0.1, num, seed=2)
+    found = compare(scored("a", pairs), scored("b", others))
+    assert (found.difference.interval, found.p_bootstrap, found.p_mapsswe) == (None, None, None)
+    assert (found.first_wer.value is None) == (num == 0)
+
+
+def test_rows_that_are_not_those_of_the_scores_are_found_out():
+    """Else alignments would be compared with those of other recordings."""
+    run = scored("run", heard(0.3))
+    with pytest.raises(ValueError, match="run: its rows are not those of its scores"):
+        compare(replace(run, tables=scored("run", heard(0.3)[::-1]).tables), run)
+
+
+def test_recordings_without_words_but_with_phones_have_no_word_error_rate():
+    """Of a model that writes phones."""
+    rows = table(heard(0.3, 10))
+    nothing = [pa.nulls(10, rows.schema.field(name).type) for name in rows.column_names]
+    keep = {"id", "uri", "status", "normalized_reference", "reference"}
+    rows = pa.table(
+        {n: rows[n] if n in keep else nothing[k] for k, n in enumerate(rows.column_names)}, schema=rows.schema
+    )
+    rows = rows.set_column(rows.column_names.index("phone_hits"), "phone_hits", pa.array([1] * 10, pa.int32()))
+    zeros = Errors(*np.zeros((4, 10), np.int64))
+    run = Scored("run", replace(scored("run", heard(0.3, 10)).scores, words=zeros), lambda columns: parts(rows, 7))
+    found = compare(run, run)
+    assert (found.first_wer.value, found.difference.value, found.p_mapsswe) == (None, None, None)
+    assert found.num_common == 10
