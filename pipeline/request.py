@@ -23,10 +23,9 @@ from pipeline.records import without_query
 from pipeline.resources import Pools
 from pipeline.run import Input, Run
 from pipeline.score import ScoreSettings
-from pipeline.sources.entries import Source
 from pipeline.sources.found import Tell
 from pipeline.sources.recognise import open_source
-from pipeline.sources.spool import Spool
+from pipeline.sources.spool import Listing
 from pipeline.store import Folder
 from pipeline.text.features import FeatureExtractor
 from pipeline.text.vocabulary import Vocabulary
@@ -139,32 +138,6 @@ class Request:
 
     def give_up(self, units: list[int]) -> None:
         """Raise what is to be said of units that killed their processes, unless their recordings can be tried alone."""
-
-
-class Listing:
-    """Recordings with audio, as the input of a run. Listed once, when they are first asked for."""
-
-    def __init__(self, source: Source, config: ReadConfig, tell: Tell) -> None:
-        self._source, self._config, self._tell = source, config, tell
-        self._spool: Spool | None = None
-
-    @property
-    def description(self) -> str:
-        return self._source.description
-
-    def spool(self) -> Spool:
-        self._spool = self._spool or Spool(self._source, self._config, self._tell)
-        return self._spool
-
-    def check(self) -> None:
-        self.spool()
-
-    def freeze(self, manifest: Manifest) -> Doubled:
-        return self.spool().freeze(manifest)
-
-    def close(self) -> None:
-        if self._spool is not None:
-            self._spool.close()
 
 
 def listing(request: Request, tell: Tell) -> Listing:

@@ -65,6 +65,32 @@ def test_what_was_done_before_does_not_count_towards_the_speed():
     assert "per hour" not in screen.getvalue()
 
 
+def test_what_comes_after_another_run_is_counted_by_itself():
+    """Of several runs that are scored one after the other."""
+    progress, screen = shown(is_terminal=False)
+    with progress:
+        progress.begin(UNITS, [commit(0), commit(1, num_ok=8, num_failed=2, failures={"read: not audio": 2})])
+        progress.end()
+        progress.begin(UNITS[:2], [commit(0)])
+        progress.add(commit(1))
+    line = screen.getvalue().splitlines()[-1]
+    assert "2.00 h of 2.00 h of audio" in line
+    assert "20 of 20 recordings" in line
+    assert "failed" not in line
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_an_ended_run_is_no_bar_over_what_follows(is_terminal):
+    progress, screen = shown(is_terminal)
+    with progress:
+        progress.begin(UNITS, [commit(0)])
+        progress.end()
+        before = len(screen.getvalue())
+        progress.phase("writing the report")
+    assert "writing the report" in screen.getvalue()[before:]
+    assert "of audio" not in screen.getvalue()[before:]
+
+
 def test_lines_come_no_more_often_than_asked():
     progress, screen = shown(is_terminal=False, log_every_s=1000)
     with progress:

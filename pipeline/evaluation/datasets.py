@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from pipeline.evaluation.rates import error_rate
 from pipeline.evaluation.results import Rate
 from pipeline.evaluation.scores import Scores
-from pipeline.intervals import Floats, Groups, interval, resampled_rate
+from pipeline.intervals import Floats, Groups, interval, ratio, resampled
 from pipeline.sources.joined import COLUMN
 
 # No dataset has such a name.
@@ -19,61 +20,45 @@ TOGETHER = "all together"
 MEAN = "mean of datasets"  # each counts as much, however large it is
 
 
-def by_dataset(
-    scored: Mapping[str, tuple[Scores, Groups]], datasets: Sequence[str], seed: int = 0
-) -> dict[str, dict[str, Rate]]:
+def by_dataset(scored: Mapping[str, tuple[Scores, Groups]], datasets: Sequence[str]) -> dict[str, dict[str, Rate]]:
     """Of each run its scores, and what of them is resampled. Dataset -> run -> rate."""
-    values = {run: _values(scores, datasets) for run, (scores, _) in scored.items()}
+    table: dict[str, dict[str, Rate]] = {name: {} for name in datasets}
+    for run, (scores, groups) in scored.items():
+        for name in datasets:
+            chosen = _of(scores, name)
+            table[name][run] = error_rate(scores.words.at(chosen), groups.at(chosen))
+    if len(datasets) == 1:
+        return table
     # A dataset without references has no rate in any run. One without a rate in one run leaves that without a mean: it
     # would be a mean of others than beside it.
-    compared = [name for name in datasets if any(of[name] is not None for of in values.values())]
-    table: dict[str, dict[str, Rate]] = {name: {} for name in (*datasets, TOGETHER, MEAN)}
-    for run, (scores, groups) in scored.items():
-        drawn = _drawn(scores, groups, datasets, seed)
-        for name in (*datasets, TOGETHER):
-            table[name][run] = _rate(values[run][name], drawn[name])
-        mean = _mean([values[run][name] for name in compared])
-        table[MEAN][run] = _rate(mean, _mean_drawn([drawn[name] for name in compared]))
-    return table if len(datasets) > 1 else {name: table[name] for name in datasets}
+    compared = [name for name in datasets if any(rate.value is not None for rate in table[name].values())]
+    means = {
+        run: _mean({name: table[name][run] for name in compared}, scores, groups)
+        for run, (scores, groups) in scored.items()
+    }
+    together = {run: error_rate(scores.words, groups) for run, (scores, groups) in scored.items()}
+    return table | {TOGETHER: together, MEAN: means}
 
 
-def _chosen(scores: Scores, name: str) -> npt.NDArray[np.bool_]:
-    if name == TOGETHER:
-        return np.ones(len(scores), bool)
-    chosen: npt.NDArray[np.bool_] = pc.equal(scores.columns[COLUMN], name).to_numpy()
+def _of(scores: Scores, dataset: str) -> npt.NDArray[np.bool_]:
+    chosen: npt.NDArray[np.bool_] = pc.equal(scores.columns[COLUMN], dataset).to_numpy()
     return chosen
 
 
-def _values(scores: Scores, datasets: Sequence[str]) -> dict[str, float | None]:
-    return {name: scores.words.at(_chosen(scores, name)).sum().rate for name in (*datasets, TOGETHER)}
+def _mean(rates: Mapping[str, Rate], scores: Scores, groups: Groups) -> Rate:
+    values = [rate.value for rate in rates.values() if rate.value is not None]
+    if not values or len(values) < len(rates):
+        return Rate(None)
+    are_enough = all(rate.interval is not None for rate in rates.values())
+    return Rate(sum(values) / len(values), interval(_drawn_means(list(rates), scores, groups)) if are_enough else None)
 
 
-def _drawn(scores: Scores, groups: Groups, datasets: Sequence[str], seed: int) -> dict[str, Floats | None]:
-    """(B,) rates of resamples; None where too few are there to be resampled.
-
-    Datasets are drawn from by themselves, with random numbers of their own: they are no sample of all datasets.
-    """
-    own = dict(zip(datasets, np.random.SeedSequence(seed).generate_state(len(datasets)).tolist(), strict=True))
-    drawn: dict[str, Floats | None] = {}
-    for name in (*datasets, TOGETHER):
-        chosen = _chosen(scores, name)
-        words, of_these = scores.words.at(chosen), groups.at(chosen)
-        enough = of_these.are_enough and words.num_reference.any()
-        drawn[name] = (
-            resampled_rate(words.num_errors, words.num_reference, of_these, own.get(name, seed)) if enough else None
-        )
-    return drawn
-
-
-def _rate(value: float | None, drawn: Floats | None) -> Rate:
-    return Rate(value, None if value is None or drawn is None else interval(drawn))
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def _mean_drawn(drawn: Sequence[Floats | None]) -> Floats | None:
-    known = [rates for rates in drawn if rates is not None]
-    return np.mean(known, axis=0) if known and len(known) == len(drawn) else None
+def _drawn_means(datasets: Sequence[str], scores: Scores, groups: Groups) -> Floats:
+    """(B,) All datasets from the same draws: what is drawn, such as a speaker, may be in several of them."""
+    words, of = scores.words, [_of(scores, name) for name in datasets]
+    columns = [column * chosen for column in (words.num_errors, words.num_reference) for chosen in of]
+    sums = resampled(np.stack(columns, axis=1), groups)  # (B, 2 D)
+    errors, totals = np.split(sums, 2, axis=1)
+    rates = [ratio(*both) for both in zip(errors.T, totals.T, strict=True)]
+    means: Floats = np.mean(rates, axis=0)
+    return means

@@ -20,9 +20,10 @@ Codes = npt.NDArray[np.int64]
 
 FEW = 50  # values that a column may have to be sliced by as it is
 NUM_RANGES = 5
-EACH_TEXT, EACH_NUMBER = 2, 5  # recordings a value has at least on average; else it is an id, or ranges say more
+EACH_TEXT, EACH_NUMBER = 2, 5  # recordings of a value on average; of fewer it is an id, or ranges say more
 LOOKED_AT = 10_000  # recordings that show whether a column of text is worth a look at all of them
 NONE, EMPTY = "(none)", "(empty)"
+BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
 # Numbers that are names have no ranges: in a column called, say, speaker or chapter_id.
 IDENTITIES = {"id", "uid", "key", "speaker", "spk", "client", "user", "session", "chapter", "book", "file", "index"}
 
@@ -98,17 +99,18 @@ def _derived(name: str, derived: Derived, scores: Scores) -> Labels:
 
 def _passed_through(name: str, column: pa.Array, asked: bool) -> Labels:
     kind = column.type
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return _nothing(name, len(column), f"its values are {kind}")
-    if pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind):
+    if pa.types.is_nested(kind) or any(is_bytes(kind) for is_bytes in BYTES):
         return _nothing(name, len(column), f"its values are {kind}")
     has_ranges = not IDENTITIES & set(name.lower().split("_"))
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         values = column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
-        distinct = np.unique(values[~np.isnan(values)])
-        if has_ranges and not _are_few_numbers(len(distinct), len(values)):
+        _, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+        if has_ranges and not _are_few_numbers(counts):
             return _in_ranges(name, values, _edges(values), none=True)
-    return _text(name, column.cast(pa.string()), asked, has_ranges)
+    try:
+        return _text(name, column.cast(pa.string()), asked, has_ranges)
+    except pa.ArrowNotImplementedError:
+        return _nothing(name, len(column), f"its values are {kind}")
 
 
 def _text(name: str, column: pa.Array, asked: bool, has_ranges: bool) -> Labels:
@@ -118,12 +120,12 @@ def _text(name: str, column: pa.Array, asked: bool, has_ranges: bool) -> Labels:
             return _nothing(name, len(column), "it has too many values")
     encoded = column.dictionary_encode()
     distinct, codes = encoded.dictionary, encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    counts = np.bincount(codes + 1, minlength=len(distinct) + 1)[1:]
     numbers = _numbers(distinct)
-    if numbers is not None and has_ranges and not _are_few_numbers(len(distinct), len(codes)):
+    if numbers is not None and has_ranges and not _are_few_numbers(counts):
         values = np.append(numbers, np.nan)[codes]  # -1 is the last
         return _in_ranges(name, values, _edges(values), none=True)
-    few = _are_few(len(distinct), len(codes), EACH_TEXT)
-    if not (few or asked):
+    if not (asked or _are_few(counts, EACH_TEXT)):
         return _nothing(name, len(codes), "it has too many values")
     shown = [value or EMPTY for value in distinct.to_pylist()]
     told = ""
@@ -140,23 +142,25 @@ def _text(name: str, column: pa.Array, asked: bool, has_ranges: bool) -> Labels:
 
 
 def _numbers(distinct: pa.Array) -> Values | None:
-    """Texts as finite numbers, if all of them are; 007 is a name."""
+    """Texts as finite numbers, if all are, or empty: unknown; 007 is a name."""
+    distinct = pc.if_else(pc.equal(distinct, ""), None, distinct)
     if pc.any(pc.match_substring_regex(distinct, r"^\s*[+-]?0\d")).as_py():
         return None
     try:
         values: Values = distinct.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
         return None
-    return None if np.isinf(values).any() else values
+    return None if np.isinf(values).any() or np.isnan(values).all() else values
 
 
-def _are_few(num_values: int, num: int, each: int) -> bool:
-    return num_values <= FEW and num_values * each <= num
+def _are_few(counts: Codes, each: int) -> bool:
+    """Whether so many recordings have each value, but for the one that most have."""
+    return len(counts) <= FEW and (len(counts) - 1) * each <= counts.sum() - counts.max(initial=0)
 
 
-def _are_few_numbers(num_values: int, num: int) -> bool:
+def _are_few_numbers(counts: Codes) -> bool:
     """So few that ranges would not be fewer."""
-    return _are_few(num_values, num, EACH_TEXT if num_values <= NUM_RANGES else EACH_NUMBER)
+    return _are_few(counts, EACH_TEXT if len(counts) <= NUM_RANGES else EACH_NUMBER)
 
 
 def _largest(shown: list[str], codes: Codes) -> tuple[list[str], Codes]:

@@ -3,6 +3,7 @@
 Knows nothing of figures, or of how rows are scored.
 """
 
+import io
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.evaluation.rows import SCHEMA, is_scored
 from pipeline.evaluation.scores import Coverage, Errors, Scores
@@ -20,7 +22,7 @@ from pipeline.run import Run
 
 THREADS = 4  # parts that are read ahead: of a store, and while others are looked at
 NUMBERS = ("duration_s", "confidence", "snr_estimate_db")
-TOLD = ("status", "error", "reference", "normalized_reference")  # what coverage needs beside counts
+TOLD = ("status", "error", "normalized_reference")  # what coverage needs beside counts
 
 
 def tables(run: Run, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -59,9 +61,9 @@ class _Part(NamedTuple):
 
 
 def _wanted(run: Run) -> list[str] | None:
-    """Without the texts and alignments, which are most of a part."""
+    """Without most texts and the alignments, which are most of a part."""
     for _, commit in sorted(run.commits().items()):
-        names: list[str] = run.read_part(commit).column_names
+        names: list[str] = pq.read_schema(io.BytesIO(run.folder.sub("data").read(commit.part))).names
         ours = ["id", *NUMBERS, *TOLD, *(name for name in SCHEMA.names if name.endswith(COUNT_FIELDS))]
         return [name for name in names if name in ours or name not in SCHEMA.names]
     return None
@@ -69,9 +71,9 @@ def _wanted(run: Run) -> list[str] | None:
 
 def _part(table: pa.Table) -> _Part:
     ok, scored = pc.equal(table["status"], "ok"), is_scored(table)
-    has_reference = pc.is_valid(table["reference"])
+    has_reference = pc.is_valid(table["normalized_reference"])
     failed = table.filter(pc.invert(ok))
-    failed_with = failed.filter(pc.is_valid(failed["reference"]))
+    failed_with = failed.filter(pc.is_valid(failed["normalized_reference"]))
     coverage = Coverage(
         num_recordings=len(table),
         num_scored=_count(scored),

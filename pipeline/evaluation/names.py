@@ -9,10 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline import run as runs
 from pipeline import store
 from pipeline.errors import UsageError
-from pipeline.store import Folder
 
 RESERVED = ("evaluation.json", "report.html")  # which lie beside folders of these names
 
@@ -49,7 +47,7 @@ def named(given: Sequence[str]) -> tuple[Named, ...]:
 def _parted(given: str) -> tuple[str, str]:
     """An = in a path does not make a name of what is before it."""
     name, sign, url = given.partition("=")
-    if not sign or "/" in name or ":" in name or Folder(store.absolute(given)).exists(runs.RUN):
+    if not sign or "/" in name or ":" in name or os.path.exists(given):
         return "", given
     if not name or not url or name.startswith(".") or name in RESERVED:
         raise UsageError(f"{given}: give a run as RUN or NAME=RUN, where NAME will be a folder")

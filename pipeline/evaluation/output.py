@@ -20,7 +20,7 @@ from pipeline import run as runs
 from pipeline import store
 from pipeline.errors import UsageError
 from pipeline.evaluation.names import Named
-from pipeline.evaluation.request import SCORED
+from pipeline.evaluation.request import is_scoring, told_in
 from pipeline.evaluation.results import Report
 from pipeline.lock import LOCK
 from pipeline.run import Run
@@ -61,8 +61,8 @@ class Output:
     def _is_known(self, name: str) -> bool:
         """Scored rows, or what a start that was killed leaves of them; or where the evaluated runs are."""
         folder = self.folder.sub(name)
-        if folder.exists(runs.RUN):
-            return SCORED in json.loads(folder.read(runs.RUN))["settings"]
+        if (told := told_in(folder)) is not None:
+            return is_scoring(told)
         holds_a_run = any(store.overlap(folder.url, one.url) for one in self._evaluated)
         return holds_a_run or (name != PAGE and set(folder.names()) <= {LOCK, "manifest"})
 

@@ -27,11 +27,29 @@ from pipeline.run import Input, Run
 from pipeline.score import NONE, ScoreSettings
 from pipeline.sources.found import NothingThere, Tell
 from pipeline.storage_errors import as_usage
+from pipeline.store import Folder
 from pipeline.text.vocabulary import Vocabulary
 
 COMPILING = "compiling the alignment (once per machine)"
 SCORED = "scored"  # the setting that no other run has: which run's rows it is about
 USED = ("read.id_column", "read.reference_column", "read.source", "read.storage_deadline_s")
+
+
+def told_in(folder: Folder) -> dict[str, Any] | None:
+    """What a folder's run.json says; None where there is none."""
+    with as_usage(folder.url):
+        if not folder.exists(runs.RUN):
+            return None
+        try:
+            told = json.loads(folder.read(runs.RUN))
+        except ValueError:  # somebody else's
+            return {}
+    return told if isinstance(told, dict) else {}
+
+
+def is_scoring(info: dict[str, Any]) -> bool:
+    """Whether a run.json is that of scored rows."""
+    return SCORED in info.get("settings", {})
 
 
 @dataclass(frozen=True)
@@ -81,7 +99,7 @@ class EvaluationRequest(Request):
     def check(self) -> None:
         """That there is something to compare, and nothing but an evaluation in the way."""
         url, tally = self.evaluated.url, self.evaluated.tally
-        if SCORED in self.evaluated.info["settings"]:
+        if is_scoring(self.evaluated.info):
             raise UsageError(f"{url} is the scored rows of a run: give the run itself")
         if not self.evaluated.commits:
             raise UsageError(f"{url}: nothing of it is done yet; go on with the run first")
@@ -92,7 +110,7 @@ class EvaluationRequest(Request):
                 f"texts by --references FILE (Parquet, CSV, TSV or JSON lines)"
             )
         there = self._there()
-        if there is not None and SCORED not in there["settings"]:
+        if there is not None and not is_scoring(there):
             raise UsageError(f"{self.folder.url} is a run, and not its evaluation: give another directory by --out")
 
     def changed(self) -> list[str]:
@@ -107,9 +125,7 @@ class EvaluationRequest(Request):
         return not self.overwrite and self.folder.exists(runs.SUMMARY) and not self.changed()
 
     def _there(self) -> dict[str, Any] | None:
-        """What the target's run.json says."""
-        with as_usage(self.folder.url):
-            return json.loads(self.folder.read(runs.RUN)) if self.folder.exists(runs.RUN) else None
+        return told_in(self.folder)
 
     @cached_property
     def effective(self) -> Config:

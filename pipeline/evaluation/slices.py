@@ -153,7 +153,7 @@ class _Sides:
             return cls(codes, num_inside, groups.num - num_inside, np.zeros(num, np.bool_))
         is_in = np.zeros((groups.num, num + 1), np.bool_)
         is_in[groups.codes, labels.codes + 1] = True
-        is_in_others = is_in.sum(axis=1, keepdims=True) - is_in > 0
+        is_in_others = ~is_in | (is_in.sum(axis=1, keepdims=True) > 1)  # every group is in one at least
         each = (is_in.sum(axis=0), is_in_others.sum(axis=0), (is_in & is_in_others).any(axis=0))
         return cls(codes, *(column[1:] for column in each))
 
@@ -173,6 +173,8 @@ def _chances(
     inside, outside, is_mixed = (
         np.concatenate([getattr(side, name) for side in sides]) for name in ("num_inside", "num_outside", "is_mixed")
     )
+    has_excess = np.isfinite(parts).all(axis=0)
+    is_mixed &= has_excess
     num_resamples = max(NUM_RESAMPLES, RESAMPLES_PER_SLICE * len(inside))
     permuted = Permutations(groups.sums(counts))
     sums = [permuted.sums(side.codes, len(side.num_inside)) for side in sides]
@@ -182,5 +184,5 @@ def _chances(
         sums = [permuted.sums(labels.codes, len(labels.values)) for labels in found]
         by_recordings = permuted.p(Units.of(sums).at(is_mixed), num_resamples, rng)
         chances[is_mixed] = np.maximum(by_recordings, p_by_signs(parts[:, is_mixed], num_resamples, rng))
-    chances[np.minimum(inside, outside) < FEWEST_GROUPS] = np.nan
+    chances[(np.minimum(inside, outside) < FEWEST_GROUPS) | ~has_excess] = np.nan
     return chances, inside >= FEWEST_GROUPS

@@ -81,5 +81,6 @@ def _over_time(commits: Sequence[Commit], seconds: Seconds) -> tuple[tuple[float
     if num_points < 1 or seconds[-1] <= 0:
         return ()
     audio_s = [0.0 if commit.attempt else commit.tally.audio_s for commit in commits]
-    sums, edges = np.histogram(seconds[1:], bins=num_points, range=(0.0, float(seconds[-1])), weights=audio_s[1:])
-    return tuple(zip(edges[1:].tolist(), (sums / np.diff(edges)).tolist(), strict=True))
+    ends = np.linspace(0.0, seconds[-1], num_points + 1)[1:]
+    sums = np.bincount(np.searchsorted(ends, seconds[1:]), weights=audio_s[1:], minlength=num_points)
+    return tuple(zip(ends.tolist(), (sums / ends[0]).tolist(), strict=True))

@@ -119,6 +119,32 @@ class Spool:
                 yield piece
 
 
+class Listing:
+    """Recordings with audio, as the input of a run. Listed once, when they are first asked for."""
+
+    def __init__(self, source: Source, config: ReadConfig, tell: Tell) -> None:
+        self._source, self._config, self._tell = source, config, tell
+        self._spool: Spool | None = None
+
+    @property
+    def description(self) -> str:
+        return self._source.description
+
+    def spool(self) -> Spool:
+        self._spool = self._spool or Spool(self._source, self._config, self._tell)
+        return self._spool
+
+    def check(self) -> None:
+        self.spool()
+
+    def freeze(self, manifest: Manifest) -> Doubled:
+        return self.spool().freeze(manifest)
+
+    def close(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+
+
 class _Ids:
     """The ids of an input at eight bytes each: hashes tell which ones may be doubled."""
 

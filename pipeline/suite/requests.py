@@ -13,10 +13,11 @@ from pipeline import store
 from pipeline.config import Config, EncodeConfig, ReadConfig
 from pipeline.decode.settings import DecodeSettings, settle
 from pipeline.records import without_query
-from pipeline.request import DecodeRequest, KeptRun, Listing, Request, run_with_emissions
+from pipeline.request import DecodeRequest, KeptRun, Request, run_with_emissions
 from pipeline.run import Input, Run
 from pipeline.sources.found import Tell
 from pipeline.sources.joined import Dataset, open_joined
+from pipeline.sources.spool import Listing
 
 WHOLE = "read.unit_s"  # of `read`, what all datasets have in common
 

@@ -57,7 +57,7 @@ class Runs:
         ]
 
     def carried(self, progress: Progress) -> Iterator[Summary]:
-        """Each of them, done or finished. One that is still not complete is the last."""
+        """After `check`: each of them, done or finished. One that is still not complete is the last."""
         listed = self._listed()
         requests = [(model, decoder) for model, decoders in self._decoders.items() for decoder in decoders]
         for number, (model, decoder) in enumerate(requests, 1):

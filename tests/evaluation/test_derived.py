@@ -87,6 +87,8 @@ def test_where_most_have_one_value_the_others_still_get_ranges():
     found = of(np.append(np.zeros(900), np.linspace(1, 100, 100)))
     assert len(found.values) >= 3
     assert is_in(0, found.values[0], whole=False) and np.bincount(found.codes)[0] >= 900
+    assert len(of([0.0] * 45 + [1.2, 1.9, 2.0, 2.2, 2.4]).values) <= 4  # six values in 50 recordings, but five in five
+    assert of([""] * 45 + ["too loud", "a dog", "two voices"]) is None
 
 
 def test_few_values_are_slices_as_they_are_in_the_order_that_they_go():
@@ -103,7 +105,8 @@ def test_few_values_are_slices_as_they_are_in_the_order_that_they_go():
 
 def test_numbers_that_are_unknown_are_a_slice_of_their_own():
     values = [*np.linspace(0, 1, 30), None, float("nan")]
-    for column in (values, [None if one is None else Decimal(f"{one:.4f}") for one in values[:-1]] + [None]):
+    texts = [f"{value:.4f}" for value in values[:30]] + ["", None]  # a table of texts has empty cells
+    for column in (values, texts, [None if one is None else Decimal(f"{one:.4f}") for one in values[:-1]] + [None]):
         found = of(column)
         assert found.values[-1] == "(none)" and told(found)[-2:] == ["(none)", "(none)"]
         assert "(none)" not in told(found)[:-2]

@@ -348,8 +348,9 @@ def test_a_unit_that_does_not_come_back_is_told_and_no_recording_is_tried_alone(
     monkeypatch.setattr(
         "pipeline.drive.on_ray", lambda stages, left: in_process(stages, [u for u in left if u.id != 1])
     )
-    with pytest.raises(StageError, match=r"^scoring unit 1 killed its processes") as caught:
+    with pytest.raises(StageError) as caught:
         driven(request)
+    assert caught.value.message.startswith("scoring unit 1 killed its processes whenever it was tried")
     assert caught.value.trace == ""
     assert "one by one" not in capsys.readouterr().err
     assert sorted(path.stem for path in (tmp_path / "out/commits").iterdir()) == ["000000", "000002"]

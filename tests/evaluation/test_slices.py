@@ -238,14 +238,14 @@ def test_two_speakers_however_much_they_said_are_no_accent():
 
 
 def test_a_few_recordings_without_errors_do_not_make_all_others_worse():
-    """All their signs are the same, of which flipping them alone would be sure."""
+    """Seven speakers' signs are all the same, which flipped coins are in one of 128 throws; 79 % have no errors."""
     rng = np.random.default_rng(0)
     words, errors = heard(rng, 0.3, 1_000)
     codes = np.zeros(1_000, int)
-    codes[np.flatnonzero(errors == 0)[:6]] = 1
+    codes[np.flatnonzero(errors == 0)[:8]] = 1
     for groups in (Groups.each(1_000), Groups.of(rng.integers(0, 30, 1_000))):
         found = by_name(counted(words, errors, {"x": named(codes)}), groups)["v0"]
-        assert found.excess > 0 and found.p > 0.05
+        assert found.excess > 0 and found.p > 0.04 and found.p_corrected > 0.05
 
 
 def test_where_there_are_no_words_there_is_no_rate_and_no_p():

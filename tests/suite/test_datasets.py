@@ -54,7 +54,7 @@ def test_intervals_are_those_of_the_recordings_of_each_dataset_alone():
 
 
 def test_the_mean_s_interval_is_that_of_drawing_within_each_dataset():
-    """By draws of recordings, one by one; not that of all together, in which the large dataset drowns the small."""
+    """By draws of recordings, one by one."""
     datasets, errors, totals = drawn(2)
     table = by_dataset({"run": (scores_of(datasets, errors, totals), Groups.each(400))}, ["easy", "hard"])
     rng, means = np.random.default_rng(3), []
@@ -69,14 +69,17 @@ def test_the_mean_s_interval_is_that_of_drawing_within_each_dataset():
     assert ours == (pytest.approx(low, abs=0.08 * (high - low)), pytest.approx(high, abs=0.08 * (high - low)))
 
 
-def test_groups_are_drawn_whole_and_two_datasets_are_not_drawn_alike():
-    """Of datasets with the same recordings the mean is surer than either, as of two samples of one thing."""
+def test_groups_are_drawn_whole_also_where_they_are_in_several_datasets():
+    """Of two datasets the mean is surer than either, being two samples of one thing; not if each speaker is in both."""
     _, errors, totals = drawn(4)
     errors, totals = np.tile(errors[360:], 2), np.tile(totals[360:], 2)
     scores = scores_of(["a"] * 40 + ["b"] * 40, errors, totals)
     each = by_dataset({"run": (scores, Groups.each(80))}, ["a", "b"])
     widths = {row: cells["run"].interval.high - cells["run"].interval.low for row, cells in each.items()}
     assert widths[MEAN] == pytest.approx(widths["a"] / np.sqrt(2), rel=0.1)
+    both = by_dataset({"run": (scores, Groups.of([n % 40 for n in range(80)]))}, ["a", "b"])
+    widths = {row: cells["run"].interval.high - cells["run"].interval.low for row, cells in both.items()}
+    assert widths[MEAN] == pytest.approx(widths["a"], rel=0.05)
     by_ten = by_dataset({"run": (scores, Groups.of([n // 10 for n in range(80)]))}, ["a", "b"])
     assert by_ten["a"]["run"].interval is None  # four groups each
     assert by_ten[MEAN]["run"].interval is None
