@@ -34,6 +34,7 @@ bench: .venv/installed-dev ## a whole run, and each of its stages beside what ot
 	$(BIN)/nightshift bench read
 	$(BIN)/nightshift bench encode
 	$(BIN)/nightshift bench decode
+	$(BIN)/nightshift bench score
 
 lint: .venv/installed-dev ## ruff and the type checker
 	$(BIN)/ruff check

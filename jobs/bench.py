@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable
 from types import ModuleType
 
-from jobs import bench_decode, bench_encode, bench_read, bench_run, bench_text, bench_words
+from jobs import bench_decode, bench_encode, bench_read, bench_run, bench_score, bench_text, bench_words
 from pipeline.errors import UsageError
 
 KINDS: dict[str, ModuleType] = {
@@ -13,6 +13,7 @@ KINDS: dict[str, ModuleType] = {
     "encode": bench_encode,
     "decode": bench_decode,
     "words": bench_words,
+    "score": bench_score,
     "text": bench_text,
 }
 
@@ -21,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = (
         "run: a whole run through Ray; read: audio files beside the bare decoders; encode: the encoder beside "
         "transformers; decode: the beam search beside pyctcdecode, and its search width; "
-        "words: words from phones beside flashlight-text; text: features and decoded labels beside transformers"
+        "words: words from phones beside flashlight-text; score: an evaluation beside a loop over jiwer; "
+        "text: features and decoded labels beside transformers"
     )
     parser.add_argument("what", choices=KINDS, metavar="WHAT", help=told)
     parser.add_argument("--json", action="store_true", help="only the JSON object that is the last line anyway")

@@ -45,7 +45,7 @@ LOUDEST_SNR_DB = 30.0
 RECORDINGS_PER_SPEAKER, SPREAD = 1000, 0.3  # of speakers' errors, and of how fast they talk half as much
 RIGHT, WRONG = (8.0, 1.2), (3.0, 2.0)  # shapes of the confidences' distributions
 FAILED, WHY = 0.001, "read: not audio"  # of recordings
-AT_ONCE = 50_000  # recordings in memory
+AT_ONCE = 50_000  # recordings in memory; no part has any of two such blocks
 THREADS = 2
 PASSED = pa.schema([pa.field("speaker", pa.string()), pa.field("noise", pa.string())])
 
@@ -140,13 +140,12 @@ def _entries(table: pa.Table) -> list[Entry]:
 
 
 def drawn(wanted: Wanted) -> Iterator[pa.Table]:
-    """Rows of a transcription, a multiple of a part's at a time."""
+    """Rows of a transcription, many at a time; the same whatever parts they will lie in."""
     rng = np.random.default_rng(wanted.seed)
     language = _Language.of(min(MOST_STREAMED, wanted.num * wanted.num_words), wanted.seed)
     speakers = _Speakers.of(-(-wanted.num // RECORDINGS_PER_SPEAKER), rng)
-    at_once = max(1, AT_ONCE // wanted.num_per_part) * wanted.num_per_part
-    for first in range(0, wanted.num, at_once):
-        yield _rows(rng, language, speakers, first, min(at_once, wanted.num - first), wanted.num_words)
+    for first in range(0, wanted.num, AT_ONCE):
+        yield _rows(rng, language, speakers, first, min(AT_ONCE, wanted.num - first), wanted.num_words)
 
 
 @dataclass(frozen=True)

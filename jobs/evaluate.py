@@ -13,6 +13,7 @@ from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.evaluation.evaluate import Asked
+    from pipeline.evaluation.results import Report
 
 
 NUM_WORST = 20
@@ -52,7 +53,14 @@ def run(options: argparse.Namespace) -> int:
         from jobs import evaluate_suite
 
         return evaluate_suite.run(options)
-    return evaluated(asked_for(options), options.json)
+    asked = asked_for(options)
+    try:
+        report = evaluated(asked)
+    except KeyboardInterrupt:
+        print(f"nightshift: interrupted; {GO_ON}", file=sys.stderr)
+        return 1
+    show(report, asked, options.json)
+    return code_of(report)
 
 
 def asked_for(options: argparse.Namespace) -> "Asked":
@@ -82,20 +90,25 @@ def asked_for(options: argparse.Namespace) -> "Asked":
     )
 
 
-def evaluated(asked: "Asked", as_json: bool) -> int:
-    """The report, its figures on stdout, and the exit code that they come to."""
-    from jobs import evaluate_show
+def evaluated(asked: "Asked") -> "Report":
+    """All figures, written down."""
     from pipeline.evaluation.evaluate import evaluate
-    from pipeline.evaluation.output import Output, plain
     from pipeline.progress import Progress
 
-    try:
-        with Progress(asked.config.run.log_every_s) as progress:
-            report = evaluate(asked, progress)
-    except KeyboardInterrupt:
-        print(f"nightshift: interrupted; {GO_ON}", file=sys.stderr)
-        return 1
+    with Progress(asked.config.run.log_every_s) as progress:
+        return evaluate(asked, progress)
+
+
+def show(report: "Report", asked: "Asked", as_json: bool) -> None:
+    """On stdout, which within a session of Ray is not what it is outside."""
+    from jobs import evaluate_show
+    from pipeline.evaluation.output import Output, plain
+
     print(json.dumps(plain(report))) if as_json else evaluate_show.report(report, Output(asked.out, asked.runs))
+
+
+def code_of(report: "Report") -> int:
+    """Nothing scored, or not all of a run, is no success."""
     if silent := [one.name for one in report.evaluations if not one.coverage.num_scored]:
         print(f"nightshift: {', '.join(silent)}: not one recording was scored", file=sys.stderr)
         return 1

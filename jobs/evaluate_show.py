@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from jobs import show
 from pipeline.evaluation.output import FIGURES, PAGE, Output
 from pipeline.evaluation.results import Comparison, Evaluation, Rate, Report
+from pipeline.intervals import FEW_GROUPS
 from pipeline.progress import clock, hours
 
 Row = tuple[str, ...]
@@ -13,24 +15,16 @@ def report(found: Report, output: Output) -> None:
     """A column for each run, then what is worst in each, then the runs beside the first."""
     evaluations = found.evaluations
     heads = [("", *(one.name for one in evaluations))] * (len(evaluations) > 1)
-    _print([*heads, *_settings(evaluations), *_coverage(evaluations), *_rates(evaluations), *_speed(evaluations)])
-    if any(one.rates.wer.interval for one in evaluations):
-        resampled = " and ".join(dict.fromkeys(_resampled(one) for one in evaluations))
-        print(f"In brackets 95 % intervals, by resampling {resampled}.")
+    show.table([*heads, *_settings(evaluations), *_coverage(evaluations), *_rates(evaluations), *_speed(evaluations)])
+    intervals(evaluations)
     if found.by_dataset:
         _datasets(found.by_dataset, [one.name for one in evaluations])
     for one in evaluations:
         _worst_slices(one, len(evaluations) > 1)
     for pair in found.comparisons:
-        _compared(pair)
+        compared(pair)
     print(f"\nReport:  {output.folder.url}/{PAGE}")
     print(f"Figures: {output.folder.url}/{FIGURES}")
-
-
-def _print(rows: Sequence[Row]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _line(name: str, evaluations: Sequence[Evaluation], told: Callable[[Evaluation], str]) -> list[Row]:
@@ -84,22 +78,31 @@ def _rates(evaluations: Sequence[Evaluation]) -> list[Row]:
     return rows
 
 
-def _speed(evaluations: Sequence[Evaluation]) -> list[Row]:
-    def speed(one: Evaluation) -> str:
-        times = one.speed.times_real_time
-        wall_s = one.speed.wall_s
-        if times is None or wall_s is None:
-            return ""
-        what = "" if "encode" in one.speed.stage_s else ", decoding alone"  # of kept emissions
-        told = f"{hours(one.speed.audio_s)} in {clock(wall_s)}{what}"
-        return f"{times:,.{0 if times >= 10 else 1}f} times real time ({told})"
+def speed(one: Evaluation) -> str:
+    times = one.speed.times_real_time
+    wall_s = one.speed.wall_s
+    if times is None or wall_s is None:
+        return ""
+    told = f"{hours(one.speed.audio_s)} in {clock(wall_s)}{', decoding alone' * one.speed.is_of_decoding}"
+    return f"{times:,.{0 if times >= 10 else 1}f} times real time ({told})"
 
+
+def _speed(evaluations: Sequence[Evaluation]) -> list[Row]:
     def cost(one: Evaluation) -> str:
         of_an_hour = one.speed.cost_per_audio_hour
         told = "" if of_an_hour is None else f", {of_an_hour:,.4f} an hour of audio"
         return "" if one.speed.cost is None else f"{one.speed.cost:,.2f}{told}"
 
     return [*_line("speed", evaluations, speed), *_line("cost", evaluations, cost)]
+
+
+def intervals(evaluations: Sequence[Evaluation]) -> None:
+    """What they are, if there are any."""
+    if any(one.rates.main[1].interval for one in evaluations):
+        resampled = " and ".join(dict.fromkeys(_resampled(one) for one in evaluations))
+        few = any(one.num_resampled < FEW_GROUPS for one in evaluations)
+        doubt = f": of fewer than {FEW_GROUPS} they are too narrow" * few
+        print(f"In brackets 95 % intervals, by resampling {resampled}{doubt}.")
 
 
 def _resampled(one: Evaluation) -> str:
@@ -109,30 +112,29 @@ def _resampled(one: Evaluation) -> str:
 
 def _datasets(rates: Mapping[str, Mapping[str, Rate]], names: Sequence[str]) -> None:
     print("\nWord error rates by dataset:")
-    _print([("", *names), *((dataset, *(_rate(of[name]) for name in names)) for dataset, of in rates.items())])
+    show.table([("", *names), *((dataset, *(_rate(of[name]) for name in names)) for dataset, of in rates.items())])
 
 
 def _worst_slices(one: Evaluation, is_named: bool) -> None:
     if not one.worst_slices:
         return
-    print(f"\nWorse than the rest, and not by chance{f', of {one.name}' if is_named else ''}:")
-    rows = [("column", "value", "recordings", "word error rate", "above the rest by", "p, corrected")]
+    print(f"\nWorse than the rest, and probably not by chance{f', of {one.name}' if is_named else ''}:")
+    rows = [("column", "value", "recordings", one.rates.main[0], "above the rest by", "p, corrected")]
     rows += [
-        (s.column, s.value, f"{s.num_recordings:,}", _rate(s.wer), _points(s.excess), _chance(s.p_corrected))
+        (s.column, s.value, f"{s.num_recordings:,}", _rate(s.rate), _points(s.excess), _chance(s.p_corrected))
         for s in one.worst_slices
     ]
-    _print(rows)
+    show.table(rows)
 
 
-def _compared(pair: Comparison) -> None:
-    num = pair.num_common - pair.num_references_differ
-    print(f"\n{pair.second} beside {pair.first}, by {num:,} recordings that both have scored:")
+def compared(pair: Comparison) -> None:
+    print(f"\n{pair.second} beside {pair.first}, by {pair.num_compared:,} recordings that both have scored:")
     rows = [
         ("word error rate", f"{_rate(pair.first_wer)}  ->  {_rate(pair.second_wer)}"),
         ("difference", _rate(pair.difference, _points)),
         ("p", f"{_chance(pair.p_bootstrap)} by bootstrap, {_chance(pair.p_mapsswe)} by matched pairs"),
     ]
-    _print(rows)
+    show.table(rows)
 
 
 def _rate(rate: Rate | None, shown: Callable[[float | None], str] | None = None) -> str:

@@ -21,23 +21,24 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> int:
-    from jobs.evaluate import evaluated
+    from jobs.evaluate import code_of, evaluated, show
     from pipeline.suite.runs import Runs
 
     suite = suite_of(options)
     try:
         with ExitStack() as held:
             runs = Runs(suite, options.out)
-            asked = asked_for(suite, runs, options)
-            summaries = _carried(suite, runs, asked, held)
+            asked = asked_for(suite, runs, options.out, options.overwrite)
+            summaries = carried(suite, runs, asked, held)
             if not summaries[-1].complete:
                 print(f"nightshift: {summaries[-1].run} is not complete; {GO_ON}", file=sys.stderr)
                 return 1
-            code = evaluated(asked, options.json)
+            report = evaluated(asked)
     except KeyboardInterrupt:
         print(f"nightshift: interrupted; {GO_ON}", file=sys.stderr)
         return 1
-    return max(code, _code_of(summaries, suite.run.max_failed_share))
+    show(report, asked, options.json)
+    return max(code_of(report), _code_of(summaries, suite.run.max_failed_share))
 
 
 def suite_of(options: argparse.Namespace) -> "Suite":
@@ -63,7 +64,7 @@ def suite_of(options: argparse.Namespace) -> "Suite":
     return replace(suite, evaluate=evaluate, run=replace(suite.run, address=options.address or suite.run.address))
 
 
-def asked_for(suite: "Suite", runs: "Runs", options: argparse.Namespace) -> "Asked":
+def asked_for(suite: "Suite", runs: "Runs", out: str, overwrite: bool) -> "Asked":
     """The evaluation of its runs: the baseline comes first, and `dataset` is always looked at."""
     from pipeline.config import Config, ReadConfig
     from pipeline.evaluation.evaluate import Asked
@@ -72,7 +73,7 @@ def asked_for(suite: "Suite", runs: "Runs", options: argparse.Namespace) -> "Ask
     how = suite.evaluate
     return Asked(
         runs=tuple(sorted(runs.named, key=lambda one: one.name != how.baseline)),
-        out=options.out,
+        out=out,
         config=Config(ReadConfig(storage_deadline_s=suite.read.storage_deadline_s), run=suite.run),
         references=how.references,
         group=how.group,
@@ -80,12 +81,12 @@ def asked_for(suite: "Suite", runs: "Runs", options: argparse.Namespace) -> "Ask
         price_per_hour=how.price,
         num_worst=how.worst,
         with_audio=not how.no_audio,
-        overwrite=options.overwrite,
+        overwrite=overwrite,
         datasets=tuple(dataset.name for dataset in suite.datasets),
     )
 
 
-def _carried(suite: "Suite", runs: "Runs", asked: "Asked", held: ExitStack) -> "list[Summary]":
+def carried(suite: "Suite", runs: "Runs", asked: "Asked", held: ExitStack) -> "list[Summary]":
     """All runs, on one Ray, which stays for the evaluation. What cannot be written is refused before hours of work."""
     from pipeline.evaluation.output import Output
     from pipeline.progress import Progress

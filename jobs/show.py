@@ -64,10 +64,10 @@ def warnings(told: list[str]) -> None:
         print(f"nightshift: warning: {warning}", file=sys.stderr)
 
 
-def table(rows: list[tuple[str, str]]) -> None:
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f"{name:<{width}}  {value}")
+def table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def as_json(recording: Recording) -> dict[str, Any]:

@@ -12,8 +12,10 @@ import pickle
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -55,22 +57,50 @@ class Fault:
 
 
 def in_process(stages: list[Stage], units: Iterable[Unit]) -> Iterator[Unit]:
-    """Every unit through every stage, one after the other."""
-    made = [(stage.name, stage.make()) for stage in stages]
-    for unit in units:
-        for name, stage in made:
-            unit = timed(name, stage, unit)
-        yield unit
+    """Every unit through every stage, in order; as many units side by side as every stage has actors, here threads."""
+    num = min((stage.pool.actors or 1 for stage in stages), default=1)
+    if num == 1:
+        made = _made(stages)
+        yield from (_through(made, unit) for unit in units)
+        return
+    idle: SimpleQueue[list[tuple[str, RunStage]]] = SimpleQueue()
+    for _ in range(num):
+        idle.put(_made(stages))
+
+    def carried(unit: Unit) -> Unit:
+        made = idle.get()
+        try:
+            return _through(made, unit, time.thread_time)
+        finally:
+            idle.put(made)
+
+    threads = ThreadPoolExecutor(num, "unit")
+    try:
+        yield from threads.map(carried, units)
+    finally:
+        threads.shutdown(cancel_futures=True)  # who stops early waits for what has begun, and for no more
 
 
-def timed(name: str, stage: RunStage, unit: Unit) -> Unit:
-    """The stage's result, with the seconds it took and the requests it made again written on it."""
-    wall, cpu, retried_before = time.perf_counter(), time.process_time(), num_retried()
+def _made(stages: list[Stage]) -> list[tuple[str, RunStage]]:
+    return [(stage.name, stage.make()) for stage in stages]
+
+
+def _through(made: list[tuple[str, RunStage]], unit: Unit, cpu_s: Callable[[], float] = time.process_time) -> Unit:
+    for name, stage in made:
+        unit = timed(name, stage, unit, cpu_s)
+    return unit
+
+
+def timed(name: str, stage: RunStage, unit: Unit, cpu_s: Callable[[], float] = time.process_time) -> Unit:
+    """The stage's result, with the seconds it took and the requests it made again written on it: of threads side by
+    side also those of the others.
+    """
+    wall, cpu, retried_before = time.perf_counter(), cpu_s(), num_retried()
     result = stage(unit)
     result.num_retried += num_retried() - retried_before
     result.stage_s[name] = time.perf_counter() - wall
     # A stage with a child process has already written what the child spent.
-    result.stage_cpu_s[name] = result.stage_cpu_s.get(name, 0.0) + time.process_time() - cpu
+    result.stage_cpu_s[name] = result.stage_cpu_s.get(name, 0.0) + cpu_s() - cpu
     return result
 
 

@@ -7,10 +7,14 @@ row group each, so that a worker reads just its own unit. Knows nothing of what 
 import io
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import RecordingError
@@ -22,6 +26,7 @@ from pipeline.unit import Unit
 
 UNITS = "units.parquet"
 UNITS_PER_FILE = 32
+THREADS = 4  # files that are looked through at a time
 MIN_UNIT_S, MAX_UNIT_S = 30.0, 600.0  # below, Ray's 20 ms a task show; above, a crash costs too much
 MAX_UNIT_RECORDINGS = 10_000  # of a million empty files, too
 UNITS_PER_RUN = 64  # enough for progress and balance on a small corpus
@@ -147,6 +152,19 @@ class Manifest:
             groups = self._file(file)
             for number in units:
                 yield groups.read_row_group(number % UNITS_PER_FILE, columns=["id"])["id"]
+
+    def holding(self, ids: Collection[str]) -> list[int]:
+        """The numbers of the units that any of these recordings are in."""
+        wanted = pa.array(sorted(ids), pa.string())
+        files = -(-len(self.units()) // UNITS_PER_FILE)
+        with ThreadPoolExecutor(THREADS, "manifest") as threads:
+            return [unit for found in threads.map(partial(self._holding, wanted), range(files)) for unit in found]
+
+    def _holding(self, wanted: pa.Array, file: int) -> list[int]:
+        groups = self._file(file)
+        rows = np.flatnonzero(pc.is_in(groups.read(["id"], use_threads=False)["id"], wanted))
+        ends = np.cumsum([groups.metadata.row_group(number).num_rows for number in range(groups.num_row_groups)])
+        return [file * UNITS_PER_FILE + int(place) for place in np.unique(np.searchsorted(ends, rows, side="right"))]
 
     def _file(self, number: int) -> pq.ParquetFile:
         # As a whole: it is small, and one request costs less than the three of a Parquet reader.

@@ -13,7 +13,8 @@ from pipeline.config import Config, EncodeConfig
 from pipeline.decode.greedy import GreedyDecoder
 from pipeline.decode.settings import DecodeSettings
 from pipeline.emissions import Keeping, KeptUnits
-from pipeline.evaluation.scoring import Aligner, How, Loader, ScoredWriter
+from pipeline.evaluation.loading import Loader
+from pipeline.evaluation.scoring import Aligner, How, ScoredWriter
 from pipeline.models.locate import model_hash, portable_name
 from pipeline.read.reader import Reader
 from pipeline.resources import Pools, one_process
@@ -54,11 +55,11 @@ def decoding(settled: DecodeSettings, scoring: ScoreSettings, kept: Run, run: Ru
 def evaluation(how: How, scored: Run, run: Run, pools: Pools) -> list[Stage]:
     """The rows of a run compared with references once more, as columns and without recordings."""
     alone = pools.tasks.actors is not None  # in one process, which has all CPUs to itself
-    how = replace(how, threads=len(os.sched_getaffinity(0)) if alone else 1)
+    tasks = replace(pools.tasks, actors=len(os.sched_getaffinity(0))) if alone else pools.tasks
     return [
-        Stage("load", partial(Loader, run, scored.folder, how), pools.tasks),  # the run's parts -> rows
-        Stage("align", partial(Aligner, how), pools.tasks),  # texts -> counts and alignments
-        Stage("write", partial(ScoredWriter, run), pools.tasks),  # scored rows -> a part, then its commit
+        Stage("load", partial(Loader, run, scored.folder, how), tasks),  # the run's parts -> rows
+        Stage("align", partial(Aligner, how), tasks),  # texts -> counts and alignments
+        Stage("write", partial(ScoredWriter, run), tasks),  # scored rows -> a part, then its commit
     ]
 
 

@@ -3,6 +3,8 @@
 import os
 import pickle
 import signal
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +54,46 @@ def test_packing_keeps_a_unit_and_copies_no_array():
     assert [r.id for r in copy.recordings] == [r.id for r in unit.recordings]
     np.testing.assert_array_equal(copy.recordings[3].audio, unit.recordings[3].audio)
     assert not copy.recordings[3].audio.flags.owndata
+
+
+def test_units_side_by_side_come_out_in_order_each_through_stages_of_its_own() -> None:
+    """A stage is no more than one thread's: a phonemiser talks to one process. What is slow must not overtake."""
+    together, made = threading.Barrier(3), []
+
+    class Meeting:
+        def __init__(self) -> None:
+            made.append(self)
+            self.busy = threading.Lock()
+
+        def __call__(self, unit: Unit) -> Unit:
+            assert self.busy.acquire(blocking=False)
+            if unit.id < 3:
+                together.wait(20)  # of the first three, all have begun
+                time.sleep((3 - unit.id) / 20)
+            self.busy.release()
+            return unit
+
+    stages = plan(Stage("encode", Meeting, Pool(3, 0.0)))
+    assert [unit.id for unit in in_process(stages[1:2], (Unit(number) for number in range(20)))] == list(range(20))
+    assert len(made) == 3
+
+
+def test_side_by_side_a_fault_comes_through_and_nothing_new_is_begun_after_it() -> None:
+    begun, three = [], Pool(3, 0.0)
+
+    def slow(unit: Unit) -> Unit:
+        begun.append(unit.id)
+        time.sleep(0.02)
+        return unit
+
+    with pytest.raises(OSError, match="No space left"):
+        list(in_process([Stage("a", lambda: slow, three), Stage("b", Broken, three)], map(Unit, range(200))))
+    assert len(begun) < 50
+    begun.clear()
+    carried = in_process([Stage("a", lambda: slow, three)], map(Unit, range(200)))
+    next(carried)
+    carried.close()
+    assert len(begun) < 50
 
 
 @pytest.mark.ray

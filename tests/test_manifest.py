@@ -135,6 +135,24 @@ def test_a_run_of_more_units_than_a_file_holds_comes_back_as_it_went(tmp_path: P
         assert unit.columns.schema.field("n").type == pa.int16()
 
 
+@pytest.fixture(scope="module")
+def of_130_units(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Of one, two or three recordings each, in five files."""
+    manifest = Manifest(Folder(str(tmp_path_factory.mktemp("manifest"))))
+    units = [[Entry(f"{unit}-{place}", "a.wav") for place in range(unit % 3 + 1)] for unit in range(130)]
+    manifest.write(units, pa.schema([]))
+    return manifest
+
+
+@given(st.sets(st.tuples(st.integers(0, 140), st.integers(0, 3)), max_size=5))
+def test_units_that_hold_recordings_are_found_wherever_they_are(
+    of_130_units: Manifest, wanted: set[tuple[int, int]]
+) -> None:
+    """Else the report would have no sound of what it shows."""
+    expected = {unit for unit, place in wanted if unit < 130 and place <= unit % 3}
+    assert of_130_units.holding([f"{unit}-{place}" for unit, place in wanted]) == sorted(expected)
+
+
 def test_whatever_places_a_recording_comes_back_and_one_that_could_not_be_listed_has_failed(tmp_path: Path) -> None:
     manifest = Manifest(Folder(str(tmp_path)))
     damaged = Entry("c.tar", "c.tar", error=RecordingError("truncated shard", "at 512"))

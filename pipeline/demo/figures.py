@@ -8,6 +8,7 @@ puts those of a demo just made in place of what is shipped. Knows nothing of how
 import argparse
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline import run as runs
@@ -15,30 +16,39 @@ from pipeline.demo import bundled
 from pipeline.errors import UsageError
 
 PLACES = 5  # of a rate: a thousandth of a point
-RATES = ("words", "chars", "long_words")
-COUNTS = ("num_scored", "num_speakers", "num_long")
 
 
-def figures(demo: dict[str, Any]) -> dict[str, Any]:
+def figures(demo: Mapping[str, Any]) -> dict[str, Any]:
     """Of what `nightshift demo --json` gives, with the contents of the model and of the language model they are of."""
-    outcome = demo["outcome"]
-    if outcome is None:
+    greedy, with_lm = evaluations = demo["evaluations"]
+    if not greedy["coverage"]["num_scored"]:
         raise UsageError("this demo has transcribed nothing that has a reference: there are no figures to ship")
-    settings = runs.find(demo["runs"][0]["with_lm"]["run"]).info()["settings"]  # all have the same
+    settings = runs.find(with_lm["run"]).info()["settings"]
     return {
         "model": settings["encode.model"],
         "lm": settings["decode.lm"],
-        **{name: outcome[name] for name in COUNTS},
-        **{name: _rounded(outcome[name]) for name in RATES},
+        "num_scored": greedy["coverage"]["num_scored"],
+        "num_speakers": greedy["num_resampled"],
+        "num_long": _longest(greedy)["num_recordings"],
+        "words": _both([one["rates"]["wer"] for one in evaluations]),
+        "chars": _both([one["rates"]["cer"] for one in evaluations]),
+        "long_words": _both([_longest(one)["wer"] for one in evaluations]),
+        "difference": _rounded(demo["comparisons"][0]["difference"]),
     }
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _rounded(held) for name, held in value.items()}
-    if isinstance(value, list):
-        return [_rounded(held) for held in value]
-    return value if value is None else round(value, PLACES)
+def _longest(evaluation: Mapping[str, Any]) -> Any:
+    """Of its recordings the longest, as one of its slices."""
+    return [one for one in evaluation["slices"] if one["column"] == "duration_s"][-1]
+
+
+def _both(rates: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip(("greedy", "with_lm"), map(_rounded, rates), strict=True))
+
+
+def _rounded(rate: Mapping[str, Any]) -> dict[str, Any]:
+    interval = rate["interval"] and [round(rate["interval"][end], PLACES) for end in ("low", "high")]
+    return {"value": round(rate["value"], PLACES), "interval": interval}
 
 
 def _told(text: str) -> dict[str, Any]:
@@ -46,7 +56,7 @@ def _told(text: str) -> dict[str, Any]:
         told = json.loads(text)
     except ValueError:
         told = None
-    if not isinstance(told, dict) or not {"outcome", "runs"} <= told.keys():
+    if not isinstance(told, dict) or not {"evaluations", "comparisons", "samples"} <= told.keys():
         raise UsageError("what comes in is not what nightshift demo OUT --json prints")
     return told
 

@@ -15,6 +15,7 @@ from pipeline.evaluation.results import Bin, Calibration
 from pipeline.evaluation.rows import ALIGNMENT_SYMBOLS
 
 NUM_BINS = 10  # of equal width
+COLUMNS = ("word_alignment", "word_confidences", "confidence", "word_hits", "word_substitutions", "word_insertions")
 RIGHT, DELETED = ALIGNMENT_SYMBOLS.index("="), ALIGNMENT_SYMBOLS.index("D")
 
 Floats = npt.NDArray[np.float64]
@@ -48,7 +49,7 @@ class Counts:
 
 def count(table: pa.Table) -> Counts:
     """Of scored rows, as `rows.SCHEMA` has them; those without words count nothing."""
-    compared = table.filter(pc.is_valid(table["word_alignment"]))
+    compared = table.select(COLUMNS).filter(pc.is_valid(table["word_alignment"]))
     return Counts(_sums(*_words(compared)), _sums(*_recordings(compared)))
 
 

@@ -15,7 +15,7 @@ Under the null hypothesis which units are in the slice has nothing to do with th
   all on one side), so it is never taken for less likely than with each recording as a unit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from math import erfc, sqrt
 
@@ -96,7 +96,7 @@ class Permutations:
 
     def p(self, slices: Units, num_resamples: int, rng: np.random.Generator) -> Floats:
         """Of each slice; NaN where on one side there are too few, or no words."""
-        found = np.full(len(slices.num), np.nan)
+        found, reached = np.full(len(slices.num), np.nan), np.zeros(len(slices.num), np.int64)
         scores = excess_over_spread(slices, self._all)
         fewer = np.minimum(slices.num, self._all.num - slices.num)
         limit = max(FEWEST_LIMIT, DRAWN // num_resamples)
@@ -105,32 +105,30 @@ class Permutations:
         for at in np.flatnonzero(has_p & (fewer > limit)):
             found[at] = erfc(scores[at] / sqrt(2)) / 2
         sizes, place = np.unique(fewer[is_drawn], return_inverse=True)
-        if not len(sizes):
-            return found
-        drawn = self._drawn(sizes, num_resamples, rng)  # (4, B, sizes)
-        for at, column in zip(np.flatnonzero(is_drawn), place, strict=True):
-            chosen = Units(fewer[at], *drawn[:, :, column])
-            inside = chosen if slices.num[at] == fewer[at] else self._all - chosen
-            found[at] = _share(excess_over_spread(inside, self._all), scores[at])
+        for drawn in self._drawn(sizes, num_resamples, rng) if len(sizes) else ():
+            for at, column in zip(np.flatnonzero(is_drawn), place, strict=True):
+                chosen = Units(fewer[at], *drawn[:, :, column])
+                inside = chosen if slices.num[at] == fewer[at] else self._all - chosen
+                least = scores[at] - ROUNDING * max(1.0, abs(scores[at]))
+                reached[at] += (excess_over_spread(inside, self._all) >= least).sum()
+        found[is_drawn] = _share(reached[is_drawn], num_resamples)
         return found
 
-    def _drawn(self, sizes: Numbers, num_resamples: int, rng: np.random.Generator) -> Floats:
-        """Sums over random units, as many as a slice has: the first so many of a random order, for all sizes at once.
+    def _drawn(self, sizes: Numbers, num_resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
+        """Sums (4, some, sizes) over random units, as many as a slice has: the first so many of a random order.
 
         An order of all units is good for several, one after the other.
         """
         num, longest = self._rows.shape[1], int(sizes[-1])
         per_order, starts = num // longest, np.concatenate([[0], sizes[:-1]])
         at_once = min(max(1, AT_ONCE // num), -(-num_resamples // per_order))
-        sums, done = np.empty((4, num_resamples, len(sizes))), 0
+        done = 0
         while done < num_resamples:
             orders = rng.permuted(np.tile(np.arange(num, dtype=np.int32), (at_once, 1)), axis=1)
             orders = orders[:, : per_order * longest].reshape(-1, longest)[: num_resamples - done]
-            for row, values in zip(sums, self._rows, strict=True):
-                between = np.add.reduceat(values[orders], starts, axis=1)
-                np.cumsum(between, axis=1, out=row[done : done + len(orders)])
+            between = [np.add.reduceat(values[orders], starts, axis=1) for values in self._rows]
+            yield np.cumsum(between, axis=2)
             done += len(orders)
-        return sums
 
 
 def p_by_signs(parts: Floats, num_resamples: int, rng: np.random.Generator) -> Floats:
@@ -141,11 +139,10 @@ def p_by_signs(parts: Floats, num_resamples: int, rng: np.random.Generator) -> F
         size = (min(max(1, AT_ONCE // num), num_resamples - start), num)
         signs = rng.integers(0, 2, size, dtype=np.int8).astype(np.float64) * 2 - 1
         reached += (signs @ parts >= observed - ROUNDING * np.abs(parts).sum(axis=0)).sum(axis=0)
-    found: Floats = (reached + 1) / (num_resamples + 1)
-    return found
+    return _share(reached, num_resamples)
 
 
-def _share(scores: Floats, observed: float) -> float:
-    """Of resamples with the observed score or more; what was observed is one of them, so that it is never 0."""
-    reached = scores >= observed - ROUNDING * max(1.0, abs(observed))
-    return (int(reached.sum()) + 1) / (len(scores) + 1)
+def _share(reached: Numbers, num_resamples: int) -> Floats:
+    """Of resamples with as much or more; what was observed is one of them, so that it is never 0."""
+    shares: Floats = (reached + 1) / (num_resamples + 1)
+    return shares

@@ -1,4 +1,4 @@
-"""Two runs beside each other, over the recordings that both have scored.
+"""Two runs beside each other, over the recordings that both have scored in words.
 
 Knows nothing of how rows are scored, or of where they lie.
 """
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.evaluation import mapsswe
 from pipeline.evaluation.alignment import steps
@@ -18,7 +19,7 @@ from pipeline.evaluation.results import Comparison, Difference, Example, Rate
 from pipeline.evaluation.rows import SCHEMA, is_scored
 from pipeline.evaluation.scores import Scores
 from pipeline.evaluation.worst import example
-from pipeline.intervals import Groups, Numbers, p_value, resampled_rate
+from pipeline.intervals import FEW_GROUPS, FEWEST_GROUPS, Groups, Numbers, p_value, resampled_rate
 
 NUM_DIFFERENT = 20
 
@@ -37,8 +38,10 @@ class Scored:
 def compare(first: Scored, second: Scored, group: str | None = None) -> Comparison:
     """By the recordings, or by the values of a column that the first has passed through."""
     groups = groups_by(first.scores, group)
-    at, at_second = common(first.scores.ids, second.scores.ids)
     texts, texts_second = _texts(first), _texts(second)
+    places, places_second = (np.flatnonzero(texts.alignments.is_valid()) for texts in (texts, texts_second))
+    at, at_second = common(first.scores.ids.take(places), second.scores.ids.take(places_second))
+    at, at_second = places[at], places_second[at_second]
     same = texts.references[at] == texts_second.references[at_second]
     num_common = len(at)
     at, at_second = at[same], at_second[same]
@@ -68,26 +71,9 @@ def compare(first: Scored, second: Scored, group: str | None = None) -> Comparis
 
 
 def common(ids: pa.Array, others: pa.Array) -> tuple[Places, Places]:
-    """Where recordings are that both have, in the order of the first.
-
-    Of recordings with one id the first is matched with the other's first, the second with its second.
-    """
-    both = pa.concat_arrays([ids.cast(pa.large_string()), others.cast(pa.large_string())])
-    codes = both.dictionary_encode().indices.to_numpy().astype(np.int64)
-    keys, other_keys = (part + len(both) * _occurrences(part) for part in (codes[: len(ids)], codes[len(ids) :]))
-    _, at, at_other = np.intersect1d(keys, other_keys, assume_unique=True, return_indices=True)
-    order = np.argsort(at)
-    return at[order], at_other[order]
-
-
-def _occurrences(codes: Numbers) -> Numbers:
-    """How often each was there before."""
-    order = np.argsort(codes, kind="stable")
-    is_first = np.diff(codes[order], prepend=-1) != 0
-    starts = np.flatnonzero(is_first)
-    occurrences = np.empty_like(codes)
-    occurrences[order] = np.arange(len(codes)) - starts[np.cumsum(is_first) - 1]
-    return occurrences
+    """Where recordings are that both have, in the order of the first. An id is there once: a run sees to that."""
+    found = pc.index_in(ids, others)
+    return np.flatnonzero(found.is_valid()), found.drop_null().to_numpy().astype(np.intp)
 
 
 def _difference(differences: Numbers, totals: Numbers, groups: Groups) -> tuple[Rate, float | None]:
@@ -95,8 +81,10 @@ def _difference(differences: Numbers, totals: Numbers, groups: Groups) -> tuple[
     num = int(totals.sum())
     if not num:
         return Rate(None), None
-    draws = resampled_rate(differences, totals, groups) if groups.are_enough else None
-    return rate_of(int(differences.sum()) / num, draws), p_value(draws) if draws is not None else None
+    num_groups = groups.num_with(totals)
+    draws = resampled_rate(differences, totals, groups) if num_groups >= FEWEST_GROUPS else None
+    p = p_value(draws) if draws is not None and num_groups >= FEW_GROUPS else None
+    return rate_of(int(differences.sum()) / num, draws), p
 
 
 class _Texts(NamedTuple):

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.scores import Scores
+from pipeline.intervals import comparable, encoded
 
 Values = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -50,7 +51,7 @@ class Derived:
 def _words_per_s(scores: Scores) -> Values:
     with np.errstate(divide="ignore", invalid="ignore"):
         rate: Values = scores.words.num_reference / scores.duration_s
-    return np.where(np.isfinite(rate), rate, np.nan)
+    return np.where(np.isfinite(rate) & scores.has_words, rate, np.nan)
 
 
 DERIVED = {
@@ -79,7 +80,7 @@ def labels(scores: Scores, columns: Sequence[str] | None = None) -> tuple[Labels
         if name in DERIVED:
             one = _derived(name, DERIVED[name], scores)
         else:
-            one = _passed_through(name, _whole(scores.columns[name]), asked=columns is not None)
+            one = _passed_through(name, comparable(scores.columns[name]), asked=columns is not None)
         if columns is not None or len(one.values) > 1:
             found.append(one)
     return tuple(found)
@@ -97,29 +98,29 @@ def _derived(name: str, derived: Derived, scores: Scores) -> Labels:
     return _in_ranges(name, values, derived.edges or _edges(values), derived.unit, none=False)
 
 
-def _passed_through(name: str, column: pa.Array, asked: bool) -> Labels:
+def _passed_through(name: str, column: pa.ChunkedArray, asked: bool) -> Labels:
     kind = column.type
     if pa.types.is_nested(kind) or any(is_bytes(kind) for is_bytes in BYTES):
         return _nothing(name, len(column), f"its values are {kind}")
     has_ranges = not IDENTITIES & set(name.lower().split("_"))
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        values = column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
+        values = column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy()
         _, counts = np.unique(values[~np.isnan(values)], return_counts=True)
         if has_ranges and not _are_few_numbers(counts):
             return _in_ranges(name, values, _edges(values), none=True)
     try:
-        return _text(name, column.cast(pa.string()), asked, has_ranges)
-    except pa.ArrowNotImplementedError:
+        texts = column.cast(pa.string())
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # no text can be made of it, or not of a time zone not known
         return _nothing(name, len(column), f"its values are {kind}")
+    return _text(name, texts, asked, has_ranges)
 
 
-def _text(name: str, column: pa.Array, asked: bool, has_ranges: bool) -> Labels:
+def _text(name: str, column: pa.ChunkedArray, asked: bool, has_ranges: bool) -> Labels:
     if not asked and len(column) > LOOKED_AT:
         some = column.slice(0, LOOKED_AT).unique()
         if len(some) > FEW + 1 and not (has_ranges and _numbers(some) is not None):
             return _nothing(name, len(column), "it has too many values")
-    encoded = column.dictionary_encode()
-    distinct, codes = encoded.dictionary, encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    distinct, codes = encoded(column)
     counts = np.bincount(codes + 1, minlength=len(distinct) + 1)[1:]
     numbers = _numbers(distinct)
     if numbers is not None and has_ranges and not _are_few_numbers(counts):
@@ -134,7 +135,8 @@ def _text(name: str, column: pa.Array, asked: bool, has_ranges: bool) -> Labels:
         told = f"{name} has {len(distinct):,} values: the {FEW} of the most recordings are slices, and all others one"
         order = np.arange(len(shown))
     else:
-        order = np.argsort(numbers, kind="stable") if numbers is not None else np.array(np.argsort(shown), np.int64)
+        by_text = sorted(range(len(shown)), key=shown.__getitem__)
+        order = np.argsort(numbers, kind="stable") if numbers is not None else np.array(by_text, np.int64)
     place = np.empty(len(shown) + 1, np.int64)
     place[order] = np.arange(len(shown))
     place[-1] = len(shown)  # none comes last
@@ -235,11 +237,3 @@ def _used(name: str, values: Sequence[str], codes: Codes, told: str = "") -> Lab
 
 def _nothing(name: str, num: int, why: str) -> Labels:
     return Labels(name, (), np.full(num, -1, np.int64), f"{name} has no slices: {why}")
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    """In one array, and not of a dictionary."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    made = column.combine_chunks()
-    return made.combine_chunks() if isinstance(made, pa.ChunkedArray) else made

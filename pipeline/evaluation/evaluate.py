@@ -3,7 +3,8 @@
 Knows nothing of the command line, or of how a figure is found.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,13 +19,13 @@ from pipeline.config import Config
 from pipeline.drive import drive
 from pipeline.errors import naming
 from pipeline.evaluation import calibration, compare, confusions, datasets, derived, worst
-from pipeline.evaluation.gather import gather, tables
+from pipeline.evaluation.gather import each, gather, tables
 from pipeline.evaluation.names import Named
 from pipeline.evaluation.output import Output
 from pipeline.evaluation.rates import groups_by, rates
 from pipeline.evaluation.reference_tables import Table
 from pipeline.evaluation.request import Evaluated, EvaluationRequest
-from pipeline.evaluation.results import Comparison, Evaluation, Rate, Report
+from pipeline.evaluation.results import Comparison, Evaluation, Example, Rate, Report
 from pipeline.evaluation.scores import Scores
 from pipeline.evaluation.slices import slices, worst_slices
 from pipeline.evaluation.speed import speed
@@ -125,16 +126,16 @@ def _evaluation(one: ScoredRun, asked: Asked, progress: Progress) -> Evaluation:
     progress.phase(f"{one.name}: rates and their intervals")
     with naming(one.name):
         groups = groups_by(scores, asked.group)
-    found = rates(scores, groups)
-    progress.phase(f"{one.name}: slices")
-    with naming(one.name):
-        sliced = slices(scores, groups, asked.slices)
-    odd = derived.warnings(scores, asked.slices)
+        odd = derived.warnings(scores, asked.slices)
     for told in odd:
         progress.warn(told)
-    progress.phase(f"{one.name}: confusions and recordings")
-    seen = _Seen()
-    examples = worst.worst(seen.passing(tables(one.rows)), asked.num_worst)
+    with ThreadPoolExecutor(1, "rows") as beside:  # what is slow in either is done by one core
+        looked_at = beside.submit(_seen, one.rows, asked.num_worst)
+        found = rates(scores, groups)
+        progress.phase(f"{one.name}: slices")
+        sliced = slices(scores, groups, asked.slices)
+        progress.phase(f"{one.name}: confusions and recordings")
+        seen = looked_at.result()
     return Evaluation(
         name=one.name,
         run=one.evaluated.url,
@@ -153,27 +154,35 @@ def _evaluation(one: ScoredRun, asked: Asked, progress: Progress) -> Evaluation:
         word_confusions=seen.confused.words.top(NUM_CONFUSIONS),
         char_confusions=seen.confused.chars.top(NUM_CONFUSIONS),
         calibration=seen.sure.calibration(),
-        speed=speed(one.evaluated.run, asked.price_per_hour),
+        speed=speed(one.evaluated.run, asked.price_per_hour, one.evaluated.commits),
         histogram=worst.histogram(scores),
         points=worst.points(scores),
-        worst=examples,
+        worst=seen.worst,
         warnings=(*rows_info["odd"], *odd),
         is_complete=one.evaluated.is_complete,
     )
 
 
+@dataclass(frozen=True)
 class _Seen:
-    """What is counted over tables of scored rows while they pass."""
+    """What is found in scored rows as they are, and not in their counts; of parts it adds."""
 
-    def __init__(self) -> None:
-        self.confused = confusions.Counts()
-        self.sure = calibration.Counts()
+    confused: confusions.Counts
+    sure: calibration.Counts
+    worst: tuple[Example, ...]
 
-    def passing(self, parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
-        for table in parts:
-            self.confused += confusions.count(table)
-            self.sure += calibration.count(table)
-            yield table
+
+def _seen(rows: Run, num_worst: int) -> _Seen:
+    """All of them are read once, as they are most of what there is."""
+
+    def of(table: pa.Table) -> _Seen:
+        return _Seen(confusions.count(table), calibration.count(table), worst.worst([table], num_worst))
+
+    confused, sure, found = confusions.Counts(), calibration.Counts(), tuple[Example, ...]()
+    for part in each(rows, of):
+        confused, sure = confused + part.confused, sure + part.sure
+        found = worst.first((*found, *part.worst), num_worst)
+    return _Seen(confused, sure, found)
 
 
 def _decoder(decoding: dict[str, Any]) -> str:

@@ -5,9 +5,9 @@ Knows nothing of figures, or of how rows are scored.
 
 import io
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,16 +21,22 @@ from pipeline.records import COUNT_FIELDS
 from pipeline.run import Run
 
 THREADS = 4  # parts that are read ahead: of a store, and while others are looked at
+Made = TypeVar("Made")
 NUMBERS = ("duration_s", "confidence", "snr_estimate_db")
 TOLD = ("status", "error", "normalized_reference")  # what coverage needs beside counts
 
 
 def tables(run: Run, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The committed rows in the order of the run, a part at a time; of all columns, or of those alone."""
-    waiting: deque[Future[pa.Table]] = deque()
+    yield from each(run, lambda table: table, columns)
+
+
+def each(run: Run, make: Callable[[pa.Table], Made], columns: Sequence[str] | None = None) -> Iterator[Made]:
+    """What is made of every part, likewise; of several at a time, in threads."""
+    waiting: deque[Future[Made]] = deque()
     with ThreadPoolExecutor(THREADS, "part") as threads:
         for _, commit in sorted(run.commits().items()):
-            waiting.append(threads.submit(run.read_part, commit, columns))
+            waiting.append(threads.submit(lambda commit: make(run.read_part(commit, columns)), commit))
             if len(waiting) > THREADS:
                 yield waiting.popleft().result()
         while waiting:
@@ -39,7 +45,7 @@ def tables(run: Run, columns: Sequence[str] | None = None) -> Iterator[pa.Table]
 
 def gather(run: Run) -> Scores:
     """Of the recordings that were scored, in words or in phones."""
-    parts = [_part(table) for table in tables(run, _wanted(run))]
+    parts = list(each(run, _part, _wanted(run)))
     table = pa.concat_tables([part.rows for part in parts]) if parts else _empty()
     coverage = _sum([part.coverage for part in parts])
     passed = [name for name in table.column_names if name not in SCHEMA.names]

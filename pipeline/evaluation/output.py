@@ -28,6 +28,7 @@ from pipeline.storage_errors import as_usage
 from pipeline.store import Folder
 
 FIGURES, PAGE = "evaluation.json", "report.html"
+OURS = b'{\n "nightshift"'  # how figures begin
 
 
 class Output:
@@ -51,12 +52,17 @@ class Output:
                         f"by --out, such as {own}"
                     )
         with as_usage(self.folder.url):
-            names = [name for name in self.folder.names() if not name.startswith(".")]
-            if FIGURES not in names and (foreign := [name for name in names if not self._is_known(name)]):
-                raise UsageError(
-                    f"{self.folder.url} is not an evaluation and not empty (it holds {foreign[0]}): give another "
-                    f"directory by --out"
-                )
+            try:
+                names = [name for name in self.folder.names() if not name.startswith(".") and name != LOCK]
+                is_ours = FIGURES in names and self.folder.read(FIGURES).startswith(OURS)
+                foreign = [] if is_ours else [name for name in names if not self._is_known(name)]
+            except NotADirectoryError as error:
+                raise UsageError(f"{self.folder.url} is a file: give a directory by --out") from error
+        if foreign:
+            raise UsageError(
+                f"{self.folder.url} is not an evaluation and not empty (it holds {foreign[0]}): give another "
+                f"directory by --out"
+            )
 
     def _is_known(self, name: str) -> bool:
         """Scored rows, or what a start that was killed leaves of them; or where the evaluated runs are."""
@@ -75,7 +81,7 @@ class Output:
 
     def write(self, report: Report, audio_of: Mapping[str, Run]) -> None:
         """`audio_of`: by name the runs whose recordings can be heard on the pages."""
-        from pipeline.report.page import comparison_page, evaluation_page
+        from pipeline.report.page import comparison_page, evaluation_page, ids_on_comparison_page
 
         figures = {"nightshift": pipeline.__version__, **plain(report)}
         self.folder.publish(FIGURES, json.dumps(figures, indent=1, ensure_ascii=False).encode())
@@ -86,8 +92,7 @@ class Output:
             (self.folder if alone else self.folder.sub(one.name)).publish(PAGE, page.encode())
         if not alone:
             links = {one.name: f"{quote(one.name)}/{PAGE}" for one in report.evaluations}
-            different = [differs.first.id for pair in report.comparisons for differs in pair.most_different]
-            sounds = _sounds(audio_of.get(report.evaluations[0].name), list(dict.fromkeys(different)))
+            sounds = _sounds(audio_of.get(report.evaluations[0].name), ids_on_comparison_page(report))
             self.folder.publish(PAGE, comparison_page(report, links, sounds).encode())
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pipeline.errors import UsageError
 from pipeline.evaluation.results import Rate, Rates
 from pipeline.evaluation.scores import Coverage, Errors, Scores
-from pipeline.intervals import Floats, Groups, Numbers, interval, ratio, resampled, resampled_rate
+from pipeline.intervals import FEWEST_GROUPS, Floats, Groups, Numbers, interval, ratio, resampled, resampled_rate
 
 
 def groups_by(scores: Scores, column: str | None) -> Groups:
@@ -45,7 +45,7 @@ def rate(errors: Numbers, totals: Numbers, groups: Groups) -> Rate:
     num = int(totals.sum())
     if not num:
         return Rate(None)
-    draws = resampled_rate(errors, totals, groups) if groups.are_enough else None
+    draws = resampled_rate(errors, totals, groups) if groups.num_with(totals) >= FEWEST_GROUPS else None
     return rate_of(int(errors.sum()) / num, draws)
 
 
@@ -72,11 +72,12 @@ def _information_lost(words: Errors, groups: Groups) -> Rate:
         hits, said, heard = sums.T
         return 1 - ratio(hits * hits, said * np.maximum(heard, 1))
 
-    columns = np.stack([words.hits, words.num_reference, words.num_heard], axis=1)
     if not words.num_reference.any():
         return Rate(None)
+    columns = np.stack([words.hits, words.num_reference, words.num_heard], axis=1)
     value = float(lost(columns.sum(axis=0, keepdims=True).astype(np.float64))[0])
-    return rate_of(value, lost(resampled(columns, groups)) if groups.are_enough else None)
+    are_enough = groups.num_with(words.num_reference) >= FEWEST_GROUPS
+    return rate_of(value, lost(resampled(columns, groups)) if are_enough else None)
 
 
 def _empty_share(words: Errors, groups: Groups) -> Rate:
@@ -85,8 +86,10 @@ def _empty_share(words: Errors, groups: Groups) -> Rate:
 
 
 def _with_failed(words: Errors, coverage: Coverage) -> Rate | None:
-    """Without an interval: which group a failed recording belongs to is not known here."""
-    if not coverage.num_failed_with_reference:
+    """Without an interval: which group a failed recording belongs to is not known here. And none where no words were
+    compared, as of phones: of failed recordings alone, whose references are counted in words, it would be 100 %.
+    """
+    if not coverage.num_failed_with_reference or not words.num_reference.any():
         return None
     num = int(words.num_reference.sum()) + coverage.num_words_failed
-    return Rate((int(words.num_errors.sum()) + coverage.num_words_failed) / num if num else None)
+    return Rate((int(words.num_errors.sum()) + coverage.num_words_failed) / num)

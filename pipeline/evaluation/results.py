@@ -33,7 +33,14 @@ class Rates:
     per: Rate | None  # phones; None: not compared
     oracle_wer: Rate | None  # of the best among the n best; None: none were kept
     empty: Rate  # share of recordings with words in the reference and none heard
-    failed_as_empty: Rate | None  # WER with failed recordings as if nothing had been heard; None: none failed
+    failed_as_empty: Rate | None  # WER as if nothing had been heard of failed recordings; None: none failed, or no WER
+
+    @property
+    def main(self) -> tuple[str, Rate]:
+        """What a run is judged by, and its name: of a run that has no words to compare its phones."""
+        if self.per is not None and self.wer.value is None:
+            return "phone error rate", self.per
+        return "word error rate", self.wer
 
 
 @dataclass(frozen=True)
@@ -48,9 +55,20 @@ class Slice:
     chars: ErrorCounts
     wer: Rate
     cer: Rate
-    excess: float | None  # WER less that of all other recordings
+    excess: float | None  # the rate less that of all other recordings
     p: float | None  # of that or more by chance, by the units that were resampled; None: too few
     p_corrected: float | None  # for how many slices were looked at (Holm)
+    phones: ErrorCounts | None = None  # of a run that has no words to compare; its excess is of phone errors, too
+    per: Rate | None = None
+
+    @property
+    def rate(self) -> Rate:
+        """The one that is compared with that of all others; of these errors."""
+        return self.wer if self.per is None else self.per
+
+    @property
+    def errors(self) -> ErrorCounts:
+        return self.words if self.phones is None else self.phones
 
 
 @dataclass(frozen=True)
@@ -106,6 +124,11 @@ class Speed:
     @property
     def times_real_time(self) -> float | None:
         return self.audio_s / self.wall_s if self.wall_s else None
+
+    @property
+    def is_of_decoding(self) -> bool:
+        """Alone: of a run that decoded what another had encoded, whose time and cost are in no figure."""
+        return bool(self.stage_s) and "encode" not in self.stage_s
 
 
 @dataclass(frozen=True)
@@ -177,14 +200,14 @@ class Comparison:
 
     first: str  # names
     second: str
-    num_common: int  # recordings that both have scored
-    num_only_first: int
+    num_common: int  # recordings that both have scored, in words
+    num_only_first: int  # the rest of what that has scored
     num_only_second: int
     num_references_differ: int  # of those that both have: scored against other references, and left out
     first_wer: Rate
     second_wer: Rate
     difference: Rate  # second less first
-    p_bootstrap: float | None  # two-sided; None: too few
+    p_bootstrap: float | None  # two-sided; None: too few, see `intervals.FEW_GROUPS`
     p_mapsswe: float | None  # matched pairs of sentence segments
     num_segments: int
     most_different: tuple[Difference, ...]

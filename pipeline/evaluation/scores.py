@@ -73,3 +73,8 @@ class Scores:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def has_words(self) -> bool:
+        """In a reference; a run of phones has none to compare."""
+        return bool(self.words.num_reference.any())

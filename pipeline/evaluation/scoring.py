@@ -1,4 +1,4 @@
-"""The stages that score a unit: rows of the evaluated run, then counts and alignments, then a part of scored rows.
+"""The stages that score a unit: columns of the evaluated run, then counts and alignments, then a part of scored rows.
 
 Columns throughout, and no recordings: a million of those would take minutes to make. What is counted, and of which
 recordings, is what the score stage of a transcription does. Knows nothing of which parts a unit is, or of rates.
@@ -6,7 +6,6 @@ recordings, is what the score stage of a transcription does. Knows nothing of wh
 
 import io
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -16,19 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import records
-from pipeline.commit import Stored, Tally
+from pipeline.commit import Tally
 from pipeline.errors import UsageError
 from pipeline.evaluation import rows
 from pipeline.evaluation.alignment import align, oracle
 from pipeline.evaluation.references import COLUMN
 from pipeline.evaluation.scores import Errors
-from pipeline.evaluation.units import parts_of, references_of
-from pipeline.manifest import output_names
 from pipeline.records import COUNT_FIELDS, ErrorCounts
-from pipeline.run import Run
 from pipeline.score import ScoreSettings, normalizer_of, phonemizer_of, said
-from pipeline.store import Folder
 from pipeline.unit import Unit
 from pipeline.write import Writer
 
@@ -41,8 +35,6 @@ NEVER_REPEATED = (
     *("id", "uri", "duration_s", "confidence", "reference", "text"),
     *("normalized_reference", "normalized_text", "char_alignment", "word_confidences"),
 )
-# Of lists of structs the one field that is read.
-LISTS = {"words": "confidence", "nbest": "text", "phones": "phone"}
 SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())  # what `str.split` splits at
 UNEVEN = rf"^ | $|  |[{SPACES.replace(' ', '')}]"  # of a text whose words are not one space apart
 
@@ -55,90 +47,6 @@ class How:
     phonemes: bool  # whether the run's model writes phones: then a text without words is no spelling
     takes_phones: bool  # whether the run's own counts of phones stand
     joined: bool  # whether references come from the evaluation's manifest
-    threads: int = 1
-
-
-# ---- load
-
-
-class Loader:
-    """A unit's number -> the columns that its rows are scored from, those that pass through behind `COLUMN`."""
-
-    def __init__(self, run: Run, scored: Folder, how: How) -> None:
-        self._manifest, self._scored, self._how = run.manifest, scored, how
-        self._columns = [*AS_THEY_ARE, *(PHONE_COUNTS if how.phonemes else ())]
-        self._lists = [name for name in LISTS if name != "phones" or how.phonemes]
-
-    def __call__(self, unit: Unit) -> Unit:
-        parts = parts_of(self._manifest, unit.id)
-        with ThreadPoolExecutor(self._how.threads) as threads:
-            table = self._rows(pa.concat_tables(threads.map(self._read, parts)).combine_chunks())
-        if self._how.joined:
-            table = self._joined(table, references_of(self._manifest, unit.id))
-        unit.columns = table
-        return unit
-
-    def _read(self, part: Stored) -> pa.Table:
-        """The columns that are needed, those that pass through last."""
-        folder = self._scored.sub("data")
-        try:
-            data = folder.read(part.name)
-        except FileNotFoundError as error:
-            raise self._changed(part, "is gone") from error
-        if Stored.of(part.name, data) != part:
-            raise self._changed(part, "is another than was committed")
-        file = pq.ParquetFile(pa.BufferReader(data))
-        passed = [name for name in file.schema_arrow.names if name not in records.SCHEMA.names]
-        leaves = [f"{name}.list.element.{LISTS[name]}" for name in self._lists]
-        # Not in threads for each column: parts are small, and it would take twice as long.
-        return file.read([*self._columns, *leaves, *passed], use_threads=False)
-
-    def _rows(self, read: pa.Table) -> pa.Table:
-        table = pa.table({name: _column(read, name) for name in self._columns})
-        for name in self._lists:
-            table = table.append_column(name, _list(read, name))
-        passed = [name for name in read.column_names if name not in records.SCHEMA.names]
-        for name, new in zip(passed, output_names(passed, rows.SCHEMA.names, "input_"), strict=True):
-            table = table.append_column(f"{COLUMN}{new}", read[name])
-        return table
-
-    def _changed(self, part: Stored, what: str) -> UsageError:
-        return UsageError(
-            f"{self._scored.url}: {part.name} {what}, so the run was changed while it was evaluated: start again, and "
-            f"what is there then is evaluated"
-        )
-
-    def _joined(self, table: pa.Table, joined: pa.Table) -> pa.Table:
-        """With other references, and with what else their table has; names that are taken get a prefix."""
-        if not joined["id"].combine_chunks().equals(table["id"].combine_chunks()):
-            raise UsageError(f"{self._scored.url}: its rows are not in the order of its manifest; start it anew")
-        table = table.set_column(table.column_names.index("reference"), "reference", joined["reference"])
-        new = [name for name in joined.column_names if name.startswith(COLUMN)]
-        taken = [*rows.SCHEMA.names, *_passed(table)]
-        names = output_names([name.removeprefix(COLUMN) for name in new], taken, "reference_")
-        for name, column in zip(names, new, strict=True):
-            table = table.append_column(f"{COLUMN}{name}", joined[column])
-        return table
-
-
-def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """Null throughout where the run is of a version that did not have it."""
-    kind = rows.SCHEMA.field(name).type
-    return table[name].cast(kind) if name in table.column_names else pa.chunked_array([pa.nulls(len(table), kind)])
-
-
-def _list(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """Lists of structs of one field -> lists of that field."""
-    kind = pa.list_(records.SCHEMA.field(name).type.value_type.field(LISTS[name]).type)
-    if name not in table.column_names:
-        return pa.chunked_array([pa.nulls(len(table), kind)])
-    whole = table[name].combine_chunks()
-    made = pa.ListArray.from_arrays(whole.offsets, whole.values.field(0), mask=whole.is_null())
-    return pa.chunked_array([made.cast(kind)])
-
-
-def _passed(table: pa.Table) -> list[str]:
-    return [name.removeprefix(COLUMN) for name in table.column_names if name.startswith(COLUMN)]
 
 
 # ---- align
@@ -177,9 +85,9 @@ class Aligner:
 
     def _counted(self, compared: pa.Array, reference: pa.Array, text: pa.Array, nbest: pa.Array) -> dict[str, pa.Array]:
         reference = pc.if_else(compared, reference, None)
-        aligned = align(reference, text, self._how.threads)
+        aligned = align(reference, text)
         has_nbest = _and(compared, pc.greater(pc.list_value_length(nbest), 0))
-        best = oracle(pc.if_else(has_nbest, reference, None), nbest, self._how.threads)
+        best = oracle(pc.if_else(has_nbest, reference, None), nbest)
         return {
             **_counts("word", aligned.words, compared),
             **_counts("char", aligned.chars, compared),
@@ -197,7 +105,7 @@ class Aligner:
         references = pc.if_else(compared, there["reference"], None).dictionary_encode()
         phones = pa.array(said(self._phonemizer, references.dictionary.to_pylist()), pa.string())
         heard = pc.binary_join(there["phones"], " ")
-        return _counts("phone", align(phones.take(references.indices), heard, self._how.threads).words, compared)
+        return _counts("phone", align(phones.take(references.indices), heard).words, compared)
 
 
 def normalized(texts: Sequence[pa.Array], normalize: "Normalizer") -> list[pa.Array]:

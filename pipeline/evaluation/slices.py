@@ -3,8 +3,9 @@
 Knows nothing of where values come from (`derived`), or of how chance is reckoned (`chance`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,10 @@ from pipeline.evaluation.scores import Errors, Scores
 from pipeline.intervals import FEWEST_GROUPS, Groups, Numbers, interval, ratio, resampled
 from pipeline.records import ErrorCounts
 
-NUM_RESAMPLES = 10_000  # for p; of many slices more, because no p can be less than one in so many
-RESAMPLES_PER_SLICE = 50
+NUM_RESAMPLES = 10_000  # for p
+# Of many slices more, because no p can be less than one in so many; but only of those that are this rare in the others,
+# or a thousand slices would take minutes.
+RESAMPLES_PER_SLICE, RARE = 50, 0.002
 MAX_DRAWN = 1_000  # of more groups some are drawn as one, put together at random: 2 % of an interval's width
 SURE = 0.05
 
@@ -29,15 +32,25 @@ def slices(scores: Scores, groups: Groups, columns: Sequence[str] | None = None,
     if not found:
         return ()
     rng = np.random.default_rng(seed)
-    words, chars = (_ByGroup.of(errors, _put_together(groups, rng), found) for errors in (scores.words, scores.chars))
-    chances, enough = _chances(scores.words, groups, found, words.parts(), rng)
-    names = ((labels.column, value) for labels in found for value in labels.values)
-    rates = zip(words.rates(enough, seed), chars.rates(enough, seed), strict=True)
-    doubts = zip(*map(_known, (words.excess(), chances, holm(chances))), strict=True)
-    return tuple(
-        Slice(*name, int(num), seconds, _error_counts(each[:4]), _error_counts(each[4:]), *rate, *doubt)
-        for name, (num, seconds, *each), rate, doubt in zip(names, _counts(scores, found), rates, doubts, strict=True)
-    )
+    drawn = _put_together(groups, rng)
+    words, chars = (_ByGroup.of(errors, drawn, found) for errors in (scores.words, scores.chars))
+    made: dict[str, Sequence[Any]] = {
+        "column": [labels.column for labels in found for _ in labels.values],
+        "value": [value for labels in found for value in labels.values],
+        "num_recordings": _sums(found, None).astype(np.int64).tolist(),
+        "audio_s": _sums(found, np.nan_to_num(scores.duration_s)).tolist(),
+        "words": _error_counts(scores.words, found),
+        "chars": _error_counts(scores.chars, found),
+        "wer": words.rates(seed),
+        "cer": chars.rates(seed),
+    }
+    compared, by_group = scores.words, words
+    if not scores.has_words and scores.phones is not None:
+        compared, by_group = scores.phones, _ByGroup.of(scores.phones, drawn, found)
+        made |= {"phones": _error_counts(scores.phones, found), "per": by_group.rates(seed)}
+    chances = _chances(compared, groups, found, by_group.parts(), rng)
+    made |= {"excess": _known(by_group.excess()), "p": _known(chances), "p_corrected": _known(holm(chances))}
+    return tuple(Slice(**dict(zip(made, one, strict=True))) for one in zip(*made.values(), strict=True))
 
 
 def worst_slices(slices: Sequence[Slice], num: int = 10) -> tuple[Slice, ...]:
@@ -61,20 +74,15 @@ def holm(chances: Floats) -> Floats:
 # ---- counts
 
 
-def _counts(scores: Scores, found: Sequence[Labels]) -> Iterator[tuple[float, ...]]:
-    """Of each slice recordings, seconds, and the counts of words and of characters."""
-    weights = [None, np.nan_to_num(scores.duration_s), *scores.words, *scores.chars]
-    columns = [np.concatenate([_by_slice(labels, each) for labels in found]) for each in weights]
-    return zip(*(column.tolist() for column in columns), strict=True)
+def _sums(found: Sequence[Labels], weights: Numbers | Floats | None) -> Floats:
+    """By slice; of no weights how many recordings there are."""
+    of_each = [np.bincount(one.codes + 1, weights=weights, minlength=len(one.values) + 1)[1:] for one in found]
+    return np.concatenate(of_each).astype(np.float64)
 
 
-def _by_slice(labels: Labels, weights: Numbers | Floats | None) -> Floats:
-    """Sums; of no weights how many recordings there are."""
-    return np.bincount(labels.codes + 1, weights=weights, minlength=len(labels.values) + 1)[1:].astype(np.float64)
-
-
-def _error_counts(counts: Sequence[float]) -> ErrorCounts:
-    return ErrorCounts(*map(int, counts))
+def _error_counts(errors: Errors, found: Sequence[Labels]) -> list[ErrorCounts]:
+    columns = [_sums(found, column).astype(np.int64).tolist() for column in errors]
+    return [ErrorCounts(*counts) for counts in zip(*columns, strict=True)]
 
 
 def _known(values: Floats) -> list[float | None]:
@@ -105,13 +113,16 @@ class _ByGroup:
         everywhere = groups.sums(counts).astype(np.float64)
         return cls(table[:, :, 0], table[:, :, 1], everywhere[:, :1], everywhere[:, 1:])
 
-    def rates(self, enough: npt.NDArray[np.bool_], seed: int) -> Iterator[Rate]:
-        """With an interval where there are enough groups."""
-        errors, totals = self.errors.sum(axis=0), self.totals.sum(axis=0)
-        drawn = resampled(np.concatenate([self.errors, self.totals], axis=1).astype(np.int64), seed=seed)  # (B, 2 S)
-        for at, value in enumerate(_known(ratio(errors, totals))):
-            has_interval = value is not None and enough[at]
-            yield Rate(value, interval(ratio(drawn[:, at], drawn[:, len(errors) + at])) if has_interval else None)
+    def rates(self, seed: int) -> list[Rate]:
+        """With an interval where there are enough groups to divide by."""
+        values = _known(ratio(self.errors.sum(axis=0), self.totals.sum(axis=0)))
+        enough = np.count_nonzero(self.totals, axis=0) >= FEWEST_GROUPS
+        columns = np.concatenate([self.errors, self.totals], axis=1).astype(np.int64)
+        errors, totals = np.split(resampled(columns, seed=seed).T, 2)  # (slices, B) each
+        return [
+            Rate(value, interval(ratio(errors[at], totals[at])) if enough[at] else None)
+            for at, value in enumerate(values)
+        ]
 
     def excess(self) -> Floats:
         """NaN where there is nothing to divide by on either side."""
@@ -162,10 +173,10 @@ class _Sides:
 
 
 def _chances(
-    words: Errors, groups: Groups, found: Sequence[Labels], parts: Floats, rng: np.random.Generator
-) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """p of each slice, NaN where it holds or leaves out too few groups; and whether it holds enough for intervals."""
-    counts = np.stack([words.num_errors, words.num_reference], axis=1)
+    errors: Errors, groups: Groups, found: Sequence[Labels], parts: Floats, rng: np.random.Generator
+) -> Floats:
+    """p of each slice, NaN where it holds or leaves out too few groups."""
+    counts = np.stack([errors.num_errors, errors.num_reference], axis=1)
     told = counts.sum(axis=1) > 0  # the others tell nothing
     if not told.all():
         counts, groups, found = counts[told], groups.at(told), [replace(one, codes=one.codes[told]) for one in found]
@@ -173,16 +184,19 @@ def _chances(
     inside, outside, is_mixed = (
         np.concatenate([getattr(side, name) for side in sides]) for name in ("num_inside", "num_outside", "is_mixed")
     )
-    has_excess = np.isfinite(parts).all(axis=0)
-    is_mixed &= has_excess
-    num_resamples = max(NUM_RESAMPLES, RESAMPLES_PER_SLICE * len(inside))
-    permuted = Permutations(groups.sums(counts))
-    sums = [permuted.sums(side.codes, len(side.num_inside)) for side in sides]
-    chances = permuted.p(Units.of(sums), num_resamples, rng)
-    if is_mixed.any():
-        permuted = Permutations(counts)
-        sums = [permuted.sums(labels.codes, len(labels.values)) for labels in found]
-        by_recordings = permuted.p(Units.of(sums).at(is_mixed), num_resamples, rng)
-        chances[is_mixed] = np.maximum(by_recordings, p_by_signs(parts[:, is_mixed], num_resamples, rng))
-    chances[(np.minimum(inside, outside) < FEWEST_GROUPS) | ~has_excess] = np.nan
-    return chances, inside >= FEWEST_GROUPS
+    by_groups, by_recordings = Permutations(groups.sums(counts)), Permutations(counts)
+    groups_of = Units.of([by_groups.sums(side.codes, len(side.num_inside)) for side in sides])
+    recordings_of = Units.of([by_recordings.sums(labels.codes, len(labels.values)) for labels in found])
+    chances = np.full(len(inside), np.nan)
+
+    def look(at: npt.NDArray[np.bool_], num_resamples: int) -> None:
+        whole, mixed = at & ~is_mixed, at & is_mixed
+        chances[whole] = by_groups.p(groups_of.at(whole), num_resamples, rng)
+        if mixed.any():
+            alone = by_recordings.p(recordings_of.at(mixed), num_resamples, rng)
+            chances[mixed] = np.maximum(alone, p_by_signs(parts[:, mixed], num_resamples, rng))
+
+    look(np.isfinite(parts).all(axis=0) & (np.minimum(inside, outside) >= FEWEST_GROUPS), NUM_RESAMPLES)
+    if (num_resamples := RESAMPLES_PER_SLICE * len(inside)) > NUM_RESAMPLES:
+        look(chances < RARE, num_resamples)
+    return chances

@@ -17,19 +17,24 @@ from pipeline.run import SUMMARY, Run
 PAUSE_S = 60.0  # without any unit at work: nobody ran it, or it was starting; what is shorter is the framework's
 MAX_POINTS = 100
 COMMITS_PER_POINT = 3  # fewer would show how long a unit takes, not how fast the run is
+MAX_RETRIED = 0.05  # of the audio in units that were tried again, whose first attempts nothing tells of any more
 
 Seconds = npt.NDArray[np.float64]
 
 
-def speed(run: Run, price_per_hour: float | None = None) -> Speed:
-    """Of what is committed. Compiling, and commits that another attempt has replaced, are in no figure."""
-    commits = sorted(run.commits().values(), key=lambda commit: commit.written_at)
+def speed(run: Run, price_per_hour: float | None = None, committed: Sequence[Commit] | None = None) -> Speed:
+    """Of what is committed, where that is not told as it is now. Compiling, and commits that another attempt has
+    replaced, are in no figure.
+    """
+    counted = run.commits().values() if committed is None else committed
+    commits = sorted(counted, key=lambda commit: commit.written_at)
     stage_s: Counter[str] = Counter()
     for commit in commits:
         stage_s.update(commit.stage_s)
     audio_s = sum(commit.tally.audio_s for commit in commits)
+    retried_s = sum(commit.tally.audio_s for commit in commits if commit.attempt)
     session_s = _session_s(run, audio_s)
-    at_work_s, over_time = _at_work(commits)
+    at_work_s, over_time = _at_work(commits) if retried_s <= MAX_RETRIED * audio_s else (None, ())
     wall_s = at_work_s if session_s is None else session_s
     cost = None if price_per_hour is None or wall_s is None else price_per_hour * wall_s / 3600
     return Speed(

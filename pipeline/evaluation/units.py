@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.commit import Commit, Stored
@@ -88,7 +89,8 @@ def ids_of(run: Run, commits: Sequence[Commit]) -> pa.ChunkedArray:
 
 def parts_of(manifest: Manifest, unit: int) -> list[Stored]:
     """The parts of the evaluated run that are this unit."""
-    rows = pq.read_table(io.BytesIO(manifest.folder.read(PARTS)), filters=[("unit", "=", unit)]).to_pylist()
+    table = pq.read_table(io.BytesIO(manifest.folder.read(PARTS)))
+    rows = table.filter(pc.equal(table["unit"], unit)).to_pylist()
     return [Stored(row["name"], row["size"], row["sha256"]) for row in rows]
 
 

@@ -28,10 +28,15 @@ def worst(tables: Iterable[pa.Table], num: int = 20) -> tuple[Example, ...]:
 
     Of as many errors the higher rate comes first, then the smaller id. What has no error is not among them.
     """
-    kept: list[Example] = []
+    kept: tuple[Example, ...] = ()
     for table in tables:
-        kept = sorted([*kept, *_worst_of(table, num)], key=_place)[:num]
-    return tuple(kept)
+        kept = first((*kept, *_worst_of(table, num)), num)
+    return kept
+
+
+def first(some: Iterable[Example], num: int) -> tuple[Example, ...]:
+    """Of the worst of several parts the worst of all."""
+    return tuple(sorted(some, key=_place)[:num])
 
 
 def points(scores: Scores, num: int = 2000, seed: int = 0) -> tuple[Point, ...]:

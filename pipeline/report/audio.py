@@ -8,8 +8,6 @@ from dataclasses import dataclass, fields, replace
 from itertools import groupby
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.config import ReadConfig
 from pipeline.errors import StageError, UsageError
@@ -49,11 +47,8 @@ def sounds(run: Run, ids: Sequence[str]) -> dict[str, Sound]:
 
 def _listed(run: Run, ids: set[str]) -> Iterator[Recording]:
     """As the manifest has them: all of its ids are looked at, and units only where they are in."""
-    numbers = [info.id for info in run.manifest.units()]
-    wanted = pa.array(sorted(ids), pa.string())
-    for number, there in zip(numbers, run.manifest.ids(numbers), strict=True):
-        if pc.any(pc.is_in(there, wanted)).as_py():
-            yield from (recording for recording in run.manifest.unit(number).recordings if recording.id in ids)
+    for number in run.manifest.holding(ids):
+        yield from (recording for recording in run.manifest.unit(number).recordings if recording.id in ids)
 
 
 def _read(read: Reader, recordings: list[Recording]) -> Iterable[tuple[Recording, Sound]]:

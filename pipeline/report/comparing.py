@@ -73,7 +73,7 @@ def _run(one: Evaluation, link: str | None, num_columns: int) -> Row:
         Cell(percent(one.rates.cer.value), one.rates.cer.value),
         Cell(count(coverage.num_scored), coverage.num_scored),
         Cell(count(num_out), num_out),
-        Cell(NOTHING if fast is None else times(fast), fast),
+        Cell(NOTHING if fast is None else times(fast) + ", decoding alone" * speed.is_of_decoding, fast),
         Cell(NOTHING if cost is None else f"{cost:,.4f}", cost),
     ]
     return row[:num_columns]
@@ -176,7 +176,7 @@ def _verdict(one: Comparison) -> Child:
         return ["The word error rates of ", second, " and ", first, " are the same."]
     which = "lower" if found.value < 0 else "higher"
     size = element("strong", f"{abs(100 * found.value):.2f} percentage points {which}")
-    if found.interval is None:
+    if found.interval is None or one.p_bootstrap is None:
         sureness = "too few to tell whether by chance"
     elif found.interval.low <= 0 <= found.interval.high:
         sureness = "which may be chance: the 95% interval includes zero"

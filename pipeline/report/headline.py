@@ -6,23 +6,26 @@ Knows nothing of the sections below.
 from collections.abc import Sequence
 
 from pipeline.evaluation.results import Evaluation
+from pipeline.intervals import FEW_GROUPS
 from pipeline.progress import hours
 from pipeline.report.formats import count, of, percent, sure, times
 from pipeline.report.html import Html, element, markup, of_data
 
 
 def title(evaluation: Evaluation) -> str:
-    return f"{evaluation.name}: WER {percent(evaluation.rates.wer.value)}"
+    name, rate = evaluation.rates.main
+    return f"{evaluation.name}: {name} {percent(rate.value)}"
 
 
 def headline(evaluation: Evaluation) -> Html:
-    rate = evaluation.rates.wer
+    name, rate = evaluation.rates.main
     if rate.value is None:
         big = element("p", "No word error rate: nothing was scored that has words in its reference", class_="headline")
     else:
-        big = element("p", element("strong", percent(rate.value)), " word error rate", class_="headline")
+        big = element("p", element("strong", percent(rate.value)), f" {name}", class_="headline")
         what = "recordings" if evaluation.resampled == "recordings" else f"values of {evaluation.resampled}"
         by = f"by resampling {count(evaluation.num_resampled)} {what}"
+        by += f", which is too narrow of fewer than {FEW_GROUPS}" if evaluation.num_resampled < FEW_GROUPS else ""
         told = f"95% interval {rate.interval}, {by}" if rate.interval else f"no interval: too few {what} to resample"
         big = markup(big, element("p", of_data(told)))
     return markup(big, _glance(evaluation), _coverage(evaluation), alert("To be known:", evaluation.warnings))
@@ -30,12 +33,13 @@ def headline(evaluation: Evaluation) -> Html:
 
 def _glance(evaluation: Evaluation) -> Html:
     """What one asks next."""
-    coverage, fast = evaluation.coverage, evaluation.speed.times_real_time
+    coverage, speed = evaluation.coverage, evaluation.speed
+    fast = speed.times_real_time
     pairs = [
         ("characters wrong", percent(evaluation.rates.cer.value)),
         ("recordings scored", count(coverage.num_scored)),
         ("of audio", hours(coverage.audio_s)),
-        *([("times real time", times(fast))] if fast is not None else []),
+        *([(f"times real time{', decoding alone' * speed.is_of_decoding}", times(fast))] if fast is not None else []),
     ]
     told = [element("div", element("dt", name), element("dd", figure)) for name, figure in pairs]
     return element("dl", told, class_="glance")

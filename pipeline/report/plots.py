@@ -208,7 +208,7 @@ def calibration(found: Calibration | None) -> Plot | None:
             Cell(percent(one.confidence), one.confidence),
             Cell(percent(one.correct), one.correct),
         ]
-        for one in found.bins
+        for one in bins
     ]
     return Plot("calibration", "Calibration", told, drawn, table(f"Share of {found.of} that is right", columns, rows))
 

@@ -70,7 +70,7 @@ def compared(evaluation: Evaluation) -> Section:
 
 def where(evaluation: Evaluation) -> Section:
     if not evaluation.points:
-        return Section("where", "Where errors are", element("p", "No recording was scored.", class_="note"))
+        return Section("where", "Where errors are", element("p", "No words were compared.", class_="note"))
     made = [
         plots.histogram(evaluation.histogram),
         plots.by_duration(evaluation.points, evaluation.coverage.num_scored),
@@ -90,7 +90,7 @@ def where(evaluation: Evaluation) -> Section:
 
 def worst(evaluation: Evaluation, sounds: Mapping[str, "Sound"]) -> Section:
     if not evaluation.worst:
-        content = element("p", "No recording has an error.", class_="note")
+        content = element("p", "No recording has a word error.", class_="note")
     else:
         order = "Those with the most word errors come first, and of as many the higher rate."
         content = markup(element("p", order, class_="note"), recordings.worst(evaluation.worst, sounds))
@@ -145,9 +145,10 @@ def speed(evaluation: Evaluation) -> Section:
     found = evaluation.speed
     pairs: list[tuple[Child, Child]] = [("Audio", hours(found.audio_s))]
     if found.wall_s is None or found.times_real_time is None:
-        pairs.append(("Time", "too few commits to tell"))
+        pairs.append(("Time", "its commits do not tell"))
     else:
         took = clock(found.wall_s) + ("" if found.has_start else ", without its start")
+        took += ", decoding alone: another run has encoded" if found.is_of_decoding else ""
         pairs += [("Time", took), ("Speed", f"{times(found.times_real_time)} times real time")]
     if found.price_per_hour is not None:
         pairs.append(("Price", f"{found.price_per_hour:,.2f} an hour"))

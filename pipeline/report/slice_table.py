@@ -26,17 +26,19 @@ def section(evaluation: Evaluation) -> Section:
     found = evaluation.slices
     if not found:
         return Section("slices", "Slices", element("p", "There are no columns to slice by.", class_="note"))
+    in_phones = any(one.per is not None for one in found)
+    name, rate, counted = ("Phone", "PER", "Phones") if in_phones else ("Word", "WER", "Words")
     worst = {_key(one) for one in evaluation.worst_slices}
     shown = _shown(found, worst)
-    left = f" The table has the {count(len(shown))} with the most words; all are in evaluation.json."
+    left = f" The table has the {count(len(shown))} with the most {counted.lower()}; all are in evaluation.json."
     note = element("p", EXPLAINED, left if len(shown) < len(found) else None, class_="note")
     columns = [
         *(Column(name, numeric=False) for name in ("Column", "Value")),
-        *map(Column, ("WER", "95% interval", "Excess", "p", "CER", "Recordings", "Audio", "Words")),
+        *map(Column, (rate, "95% interval", "Excess", "p", "CER", "Recordings", "Audio", counted)),
     ]
     marked = {number for number, one in enumerate(shown) if _key(one) in worst}
     rows = [_row(one, number in marked) for number, one in enumerate(shown)]
-    made = table("Word error rate by slice", columns, rows, filter_by="Only slices with", marked=marked)
+    made = table(f"{name} error rate by slice", columns, rows, filter_by="Only slices with", marked=marked)
     return Section("slices", "Slices", markup(_worst(evaluation), note, made))
 
 
@@ -53,7 +55,7 @@ def _worst(evaluation: Evaluation) -> Html:
 
 def _shown(found: Sequence[Slice], worst: set[tuple[str, str]]) -> list[Slice]:
     """In their order; where there are too many, the worst and the largest."""
-    order = sorted(range(len(found)), key=lambda at: (_key(found[at]) not in worst, -found[at].words.num_reference))
+    order = sorted(range(len(found)), key=lambda at: (_key(found[at]) not in worst, -found[at].errors.num_reference))
     return [found[at] for at in sorted(order[:MOST_ROWS])]
 
 
@@ -69,12 +71,12 @@ def _row(one: Slice, is_worst: bool) -> Row:
     return [
         of_data(one.column),
         [of_data(_value(one)), element("span", "\u25b2 worse", class_="mark") if is_worst else None],
-        Cell(percent(one.wer.value), one.wer.value),
-        Cell(interval(one.wer.interval), one.wer.interval.low if one.wer.interval else None),
+        Cell(percent(one.rate.value), one.rate.value),
+        Cell(interval(one.rate.interval), one.rate.interval.low if one.rate.interval else None),
         Cell(points(one.excess), one.excess),
         Cell(probability(one.p_corrected), one.p_corrected),
         Cell(percent(one.cer.value), one.cer.value),
         Cell(count(one.num_recordings), one.num_recordings),
         Cell(hours(one.audio_s), one.audio_s),
-        Cell(count(one.words.num_reference), one.words.num_reference),
+        Cell(count(one.errors.num_reference), one.errors.num_reference),
     ]

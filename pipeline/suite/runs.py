@@ -28,13 +28,18 @@ REMEDY = "give another directory by --out, or delete that one"
 class Runs:
     """Those of a suite below OUT."""
 
-    def __init__(self, suite: Suite, out: str) -> None:
-        """Refuse models that are none, and decoders that make no sense for one of them."""
-        self._suite, self._out = suite, store.absolute(out)
+    def __init__(self, suite: Suite, out: str, overwrite: bool = False) -> None:
+        """Refuse models that are none, and decoders that make no sense for one of them.
+
+        `overwrite`: each run begins by deleting the one that is there.
+        """
+        self._suite, self._out, self._overwrite = suite, store.absolute(out), overwrite
         self._decoders = {model: self._in_order(model) for model in suite.models}
 
     def check(self) -> bool:
         """Refuse what is there of another suite before anything is done; tells whether anything is left to do."""
+        if self._overwrite:
+            return True
         complete = True
         for model, (_, *others) in self._decoders.items():
             with naming(f"models.{model}"):
@@ -92,7 +97,8 @@ class Runs:
 
     def _there(self, model: str) -> Run | None:
         folder = self._folder(model)
-        return Run(folder, json.loads(folder.read(runs.RUN))["id"]) if folder.exists(runs.RUN) else None
+        is_there = not self._overwrite and folder.exists(runs.RUN)
+        return Run(folder, json.loads(folder.read(runs.RUN))["id"]) if is_there else None
 
     def _transcription(self, model: str, like: Run | None = None) -> Transcription:
         """By the first decoder, keeping what the others decode."""
@@ -102,6 +108,7 @@ class Runs:
             ", ".join(sorted(dataset.name for dataset in suite.datasets)),
             self._folder(model).url,
             Config(suite.read, suite.models[model], decode, suite.score, suite.run),
+            self._overwrite,
             datasets=suite.datasets,
             leave_out=Folder(self._out).path(),
             like=like,
@@ -111,7 +118,7 @@ class Runs:
         suite = self._suite
         config = Config(suite.read, decode=suite.decoders[decoder], score=suite.score, run=suite.run)
         target = self._folder(suite.names[model, decoder])
-        return Decoding(self._folder(model).url, target.url, config)
+        return Decoding(self._folder(model).url, target.url, config, self._overwrite)
 
     def _folder(self, name: str) -> Folder:
         return Folder(f"{self._out}/{FOLDER}/{name}", self._suite.read.storage_deadline_s)

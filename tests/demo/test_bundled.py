@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,17 +21,17 @@ from safetensors import safe_open
 
 from jobs import demo as job
 from pipeline import plan
-from pipeline.config import DecodeConfig, EncodeConfig, ReadConfig, RunConfig
+from pipeline.config import DecodeConfig, EncodeConfig, ReadConfig
 from pipeline.decode.greedy import greedy
 from pipeline.decode.settings import settle
 from pipeline.demo import figures
-from pipeline.demo.bundled import ASSETS, CORPUS, FIGURES, INPUTS, LM, MODEL
+from pipeline.demo.bundled import ASSETS, CORPUS, FIGURES, INPUTS, LM, MODEL, SUITE
 from pipeline.emissions import read, rounded
 from pipeline.models import Wav2Vec2ForCTC
 from pipeline.models.locate import model_hash
 from pipeline.read.reader import Reader
-from pipeline.records import SAMPLE_RATE, ErrorCounts, Recording
-from pipeline.run import find
+from pipeline.records import SAMPLE_RATE, SCHEMA, ErrorCounts, Recording
+from pipeline.run import Run, find
 from pipeline.score import count_words
 from pipeline.text.vocabulary import Vocabulary
 from pipeline.unit import Unit
@@ -46,26 +47,26 @@ KILLED_AT = (3, 6)  # commits, of 10
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("demo") / "out"
-
-
-@pytest.fixture(scope="module")
-def shown(out: Path) -> dict[str, Any]:
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `nightshift demo OUT --json` prints, of runs in this process."""
-    demo = job.demo(job.Material(MODEL, LM, INPUTS), str(out), RunConfig(address="here"))
+    demo = job.demo(job.suite("here"), str(tmp_path_factory.mktemp("demo") / "out"))
     told: dict[str, Any] = json.loads(json.dumps(demo.as_dict()))
     return told
 
 
 @pytest.fixture(scope="module")
-def units(shown: dict[str, Any], out: Path) -> dict[str, list[list[Recording]]]:
-    """Of each input the units of its run, with audio; without what could not be read."""
-    found = {}
-    for source in INPUTS:
-        run = find(str(out / source.name))
-        reader = Reader(ReadConfig(), run.load)
-        found[source.name] = [reader(Unit(info.id)).pending() for info in run.manifest.units()]
+def run(shown: dict[str, Any]) -> Run:
+    """The one with the language model, of all folders of the corpus."""
+    return find(shown["evaluations"][1]["run"])
+
+
+@pytest.fixture(scope="module")
+def units(run: Run) -> dict[str, list[list[Recording]]]:
+    """Of each folder the units of its recordings, with audio; without what could not be read."""
+    reader, found = Reader(ReadConfig(), run.load), defaultdict(list)
+    for info in run.manifest.units():
+        unit = reader(Unit(info.id))
+        found[unit.recordings[0].id.partition("/")[0]].append(unit.pending())
     return found
 
 
@@ -102,7 +103,7 @@ def test_the_error_rates_are_those_that_are_shipped(shown: dict[str, Any]) -> No
     After a change that is meant, or with another model or corpus, the figures are made anew as `demo.figures` says.
     """
     found, shipped = figures.figures(shown), json.loads(FIGURES.read_text())
-    for name in ("model", "lm", *figures.COUNTS):
+    for name in ("model", "lm", "num_scored", "num_speakers", "num_long"):
         assert found[name] == shipped[name], f"the figures are of another {name}: see pipeline/demo/figures.py"
     for kind in ("words", "chars"):
         for way in WAYS:
@@ -113,11 +114,20 @@ def test_the_error_rates_are_those_that_are_shipped(shown: dict[str, Any]) -> No
         assert found["long_words"][way]["value"] == pytest.approx(shipped["long_words"][way]["value"], abs=NEAR)
 
 
+def test_the_figures_are_of_decoding_as_anybody_s_is() -> None:
+    """No parameter that suits this corpus flatters them; and all folders are in them."""
+    suite = job.suite("here")
+    assert list(suite.decoders.values()) == [WAYS["with_lm"], WAYS["greedy"]]
+    assert [dataset.input for dataset in suite.datasets] == [str(folder) for folder in INPUTS]
+    (model,) = suite.models.values()
+    assert model == EncodeConfig(model=str(MODEL), keep_emissions=True, actors=1, threads=model.threads)
+
+
 def test_the_language_model_earns_its_keep(shown: dict[str, Any]) -> None:
     """For words, by intervals that do not overlap; and in what is shipped."""
-    for words in (shown["outcome"]["words"], json.loads(FIGURES.read_text())["words"]):
-        assert words["with_lm"]["interval"][1] < words["greedy"]["interval"][0]
-        assert 0 < words["gain"]["interval"][0] < words["gain"]["value"]
+    for found in (figures.figures(shown), json.loads(FIGURES.read_text())):
+        assert found["words"]["with_lm"]["interval"][1] < found["words"]["greedy"]["interval"][0]
+        assert found["difference"]["value"] < found["difference"]["interval"][1] < 0
 
 
 def test_the_figures_that_are_shipped_come_from_a_demo_on_stdin(
@@ -126,7 +136,8 @@ def test_the_figures_that_are_shipped_come_from_a_demo_on_stdin(
     target = tmp_path / "figures.json"
     monkeypatch.setattr("pipeline.demo.bundled.FIGURES", target)
     monkeypatch.setattr("sys.argv", ["figures"])
-    for nonsense in ("", "3", '{"tally": 1}', json.dumps(shown | {"outcome": None})):
+    silent = [one | {"coverage": {"num_scored": 0}} for one in shown["evaluations"]]
+    for nonsense in ("", "3", '{"tally": 1}', json.dumps(shown | {"evaluations": silent})):
         monkeypatch.setattr("sys.stdin", io.StringIO(nonsense))
         assert figures.main() == 2
         assert capsys.readouterr().err.startswith("figures: ")
@@ -134,9 +145,11 @@ def test_the_figures_that_are_shipped_come_from_a_demo_on_stdin(
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(shown)))
     assert figures.main() == 0
     assert json.loads(target.read_text()) == figures.figures(shown)
-    for kind in figures.RATES:
-        for rate, words in json.loads(target.read_text())[kind].items():
-            assert words["value"] == pytest.approx(shown["outcome"][kind][rate]["value"], abs=1e-5)
+    for way, one in zip(WAYS, shown["evaluations"], strict=True):
+        for kind, rate in (("words", "wer"), ("chars", "cer")):
+            shipped, found = json.loads(target.read_text())[kind][way], one["rates"][rate]
+            assert shipped["value"] == pytest.approx(found["value"], abs=1e-5)
+            assert shipped["interval"] == pytest.approx(list(found["interval"].values()), abs=1e-5)
 
 
 # ---- the checkpoint
@@ -192,7 +205,7 @@ def test_all_of_it_is_small_enough_for_a_repository() -> None:
     sizes = {folder: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) for folder in limits}
     assert all(sizes[folder] < limit for folder, limit in limits.items()), sizes
     others = {path.name for path in ASSETS.iterdir()} - {folder.name for folder in limits}
-    assert others == {FIGURES.name}
+    assert others == {FIGURES.name, SUITE.name}
 
 
 # ---- the same however it is run
@@ -233,45 +246,49 @@ def _confidences(one: Recording) -> list[float | None]:
 
 
 def test_a_run_that_is_killed_and_goes_on_gives_each_row_once_and_the_same(
-    shown: dict[str, Any], out: Path, tmp_path: Path
+    run: Run, units: dict[str, list[list[Recording]]], tmp_path: Path
 ) -> None:
     """Windows, failures, four codecs and the language model among it; every process of it gets SIGKILL."""
-    undisturbed, again, log = out / "manifest", tmp_path / "again", tmp_path / "log"
-    threads = find(str(undisturbed)).info()["config"]["encode"]["threads"]
+    num_units, again, log = len(units["manifest"]), tmp_path / "again", tmp_path / "log"
+    threads = run.info()["config"]["encode"]["threads"]
     more = ("--lm", str(LM), "--keep-emissions", "--set", f"encode.threads={threads}", *HERE)
     argv = command(CORPUS / "manifest", again, MODEL, *more)
     kept: dict[Path, bytes] = {}  # commits, which tell when they were made
     for num in KILLED_AT:
-        run = started(argv, log)
+        process = started(argv, log)
         while not (again / "commits").exists() or num_commits(again) < num:
-            assert run.poll() is None, log.read_text()
+            assert process.poll() is None, log.read_text()
             time.sleep(0.01)
-        os.killpg(run.pid, signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
         assert {path: path.read_bytes() for path in kept} == kept
         kept = {path: path.read_bytes() for path in (again / "commits").glob("[!.]*")}
-        assert num <= len(kept) < num_commits(undisturbed)
+        assert num <= len(kept) < num_units
     assert started(argv, log).wait() == 0, log.read_text()
     assert {path: path.read_bytes() for path in kept} == kept
-    assert num_commits(again) == num_commits(undisturbed)
-    assert rows(again) == rows(undisturbed)
+    assert num_commits(again) == num_units
+    assert [*map(_own, rows(again))] == [_own(row) for row in rows(run.folder.url) if row["dataset"] == "manifest"]
     check_nothing_else_is_left(again)
 
 
+def _own(row: dict[str, Any]) -> dict[str, Any]:
+    """What a run makes of a recording, whether alone or as one of a dataset."""
+    return {name: row[name] for name in SCHEMA.names} | {"id": row["id"].removeprefix("manifest/")}
+
+
 def test_windows_hear_what_is_heard_in_one_piece(
-    shown: dict[str, Any], out: Path, units: dict[str, list[list[Recording]]], decoders: dict[str, plan.RunStage]
+    run: Run, units: dict[str, list[list[Recording]]], decoders: dict[str, plan.RunStage]
 ) -> None:
     """Those that the demo's run took through the layers in windows. Who sees less far differs a little anywhere."""
     long = [one for unit in units["manifest"] for one in unit if (one.duration_s or 0.0) > EncodeConfig.whole_s]
     assert len(long) == 2
     whole = encoded([[one] for one in long], whole_s=1_000.0)
-    run = find(str(out / "manifest"))
     stored = [commit.emissions for commit in run.commits().values() if commit.emissions]
     windowed = {name: kept.emissions for each in stored for name, kept in read(run.folder, each).items()}
     for name, one in whole.items():
         assert not np.array_equal(rounded(one.emissions), windowed[name])  # they are two ways
         assert np.mean(one.emissions.argmax(axis=1) != windowed[name].argmax(axis=1)) < 0.02, name
-    texts = {row["id"]: str(row["text"]) for row in rows(out / "manifest")}
+    texts = {row["id"]: str(row["text"]) for row in rows(run.folder.url)}
     at_once = {name: one.text or "" for name, one in decoded(decoders["with_lm"], whole).items()}
 
     def errors(pairs: Iterable[tuple[str, str]]) -> float:

@@ -112,6 +112,41 @@ def test_numbers_that_are_unknown_are_a_slice_of_their_own():
         assert "(none)" not in told(found)[:-2]
 
 
+def test_no_number_is_unknown_and_zero_has_no_sign():
+    """Where numbers are few, and no ranges."""
+    for kind in (pa.float16(), pa.float32(), pa.float64()):
+        found = of(pa.array(np.array([0.0, -0.0, np.nan, 0.1, np.inf] * 9, kind.to_pandas_dtype()), kind))
+        assert found.values[0] == "0" and found.values[2:] == ("inf", "(none)") and len(found.values) == 4
+    assert of(pa.array([0.1, 7] * 9, pa.float32())).values == ("0.1", "7")  # and not 0.10000000149
+
+
+KINDS = {
+    "list_view": pa.array([[1], [2], None] * 9, pa.list_view(pa.int8())),
+    "map": pa.array([[("a", 1)], None, []] * 9, pa.map_(pa.string(), pa.int8())),
+    "uuid": pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"a" * 16, b"b" * 16, None] * 9, pa.binary(16))),
+    "interval": pa.array([(1, 2, 3), None, (1, 2, 4)] * 9, pa.month_day_nano_interval()),
+    "union": pa.UnionArray.from_sparse(pa.array([0, 1] * 9, pa.int8()), [pa.array(range(18)), pa.array(["a"] * 18)]),
+    "zone": pa.array([1, 2, None] * 9, pa.timestamp("us", "Mars/Phobos")),
+    "small decimal": pa.array([Decimal("1.5"), None, Decimal("2")] * 9, pa.decimal32(5, 2)),
+    "view": pa.array(["a", "b", None] * 9, pa.string_view()),
+    "large": pa.array(["a", "b", None] * 9, pa.large_string()),
+    "odd dictionary": pa.DictionaryArray.from_arrays(pa.array([0, 1, 2] * 9), pa.array(["a", None, "a"])),
+    "duration": pa.array([1, 2, None] * 9, pa.duration("s")),
+    "large numbers": pa.array([2**64 - 1, 2**63, 1] * 9, pa.uint64()),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_columns_of_any_type_have_slices_or_tell_why_not(name):
+    """One column of a million recordings must not be the end of an evaluation that did not ask for it."""
+    of(KINDS[name])
+    found = of(KINDS[name], asked=True)
+    assert bool(found.values) != ("has no slices" in found.told)
+    assert bool(found.values) == (
+        name in ("small decimal", "view", "large", "odd dictionary", "duration", "large numbers")
+    )
+
+
 @pytest.mark.parametrize(
     "values",
     [

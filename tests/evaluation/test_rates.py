@@ -5,7 +5,7 @@ from dataclasses import replace
 import jiwer
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
@@ -38,6 +38,7 @@ def spoken(num: int, seed: int = 0) -> list[tuple[str, str]]:
 
 
 @given(PAIRS)
+@example([("", "one"), ("", "")] * 5 + [("one", "two")])
 @settings(max_examples=50, deadline=None)
 def test_rates_are_those_that_jiwer_finds_in_the_whole_lists(pairs):
     """Not means of recordings' rates, and empty texts on either side count as they do there."""
@@ -51,7 +52,8 @@ def test_rates_are_those_that_jiwer_finds_in_the_whole_lists(pairs):
     assert (ours.wil.value, ours.cer.value) == (pytest.approx(words.wil), pytest.approx(chars.cer))
     unheard = [not text for reference, text in pairs if reference]
     assert ours.empty.value == pytest.approx(np.mean(unheard))
-    assert (ours.wer.interval is None) == (len(pairs) < 5)
+    for one in (ours.wer, ours.cer, ours.wil, ours.empty):
+        assert (one.interval is None) == (sum(map(bool, said)) < 5)  # with the others nothing varies
 
 
 def test_intervals_of_rates_that_are_no_sums_are_those_of_scipy():
@@ -88,6 +90,9 @@ def test_failed_recordings_count_as_if_nothing_had_been_heard():
     assert found.failed_as_empty == Rate(pytest.approx(jiwer.wer(list(said), list(heard))))
     assert found.wer == rates(made(pairs), Groups.each(20)).wer
     assert rates(made(pairs), Groups.each(20)).failed_as_empty is None
+    unscored = made(failed)
+    phones = replace(unscored, coverage=unscored.coverage, phones=unscored.words)
+    assert rates(phones, Groups.each(0)).failed_as_empty is None  # and not 100 %
 
 
 def test_phones_and_the_best_of_several_are_rates_where_there_are_any():

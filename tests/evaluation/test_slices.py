@@ -1,6 +1,7 @@
 """Slices: counts that add up, and p-values as rare as they say, so that no slice is called worse in vain."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from pipeline.evaluation import chance, slices
 from pipeline.evaluation.chance import Permutations, p_by_signs
-from pipeline.evaluation.results import Slice
-from pipeline.evaluation.scores import Scores
+from pipeline.evaluation.results import Rate, Slice
+from pipeline.evaluation.scores import Errors, Scores
 from pipeline.evaluation.slices import holm, worst_slices
 from pipeline.intervals import Groups, bootstrap
 from pipeline.records import ErrorCounts
@@ -256,6 +257,46 @@ def test_where_there_are_no_words_there_is_no_rate_and_no_p():
     nothing = slices.slices(counted([0] * 20, [0] * 20, {"x": ["a", "b"] * 10}), Groups.of([1, 2] * 10))
     assert [one.wer.value for one in nothing] == [None, None]
     assert slices.slices(counted([], []), Groups.each(0)) == ()
+
+
+def test_of_a_run_of_phones_slices_are_of_phone_errors():
+    """Else they would have no rate at all, though they were scored."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 3, 600)
+    words, errors = heard(rng, np.where(codes == 1, 3.0, 1.0), 600)
+    in_words = counted(words, errors, {"x": named(codes)}, duration_s=words)
+    nothing = Errors(*np.zeros((4, 600), np.int64))
+    in_phones = replace(in_words, words=nothing, chars=nothing, phones=in_words.words)
+    expected, found = (slices.slices(one, Groups.each(600), ["x"]) for one in (in_words, in_phones))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours.per, ours.phones, ours.excess) == (theirs.wer, theirs.words, theirs.excess)
+        assert (ours.rate, ours.errors) == (theirs.rate, theirs.errors) and ours.p == pytest.approx(theirs.p, abs=0.02)
+        assert ours.wer.value is None and theirs.per is theirs.phones is None
+    assert [one.value for one in worst_slices(found)] == ["v1"]
+    both = slices.slices(replace(in_words, phones=in_words.chars), Groups.each(600), ["x"])
+    assert both == expected
+    assert not slices.slices(in_phones, Groups.each(600), ["words_per_s"])  # they are not known
+
+
+@pytest.mark.parametrize("by", [lambda num: Groups.each(num), lambda num: Groups.of(np.arange(num) % 50)])
+def test_of_many_slices_only_the_rare_are_looked_at_more_closely(monkeypatch, by):
+    monkeypatch.setattr(slices, "NUM_RESAMPLES", 500)
+    monkeypatch.setattr(slices, "RESAMPLES_PER_SLICE", 2_000)
+    monkeypatch.setattr(slices, "RARE", 0.01)
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, 2_000)
+    words, errors = heard(rng, np.where(codes == 1, 3.0, 1.0), 2_000)
+    found = by_name(counted(words, errors, {"x": named(codes)}), by(2_000))
+    assert found["v1"].p == 1 / 8_001
+    for name in ("v0", "v2", "v3"):
+        assert found[name].p > 0.01 and found[name].p * 501 == pytest.approx(round(found[name].p * 501))
+
+
+def test_an_interval_is_of_recordings_with_words():
+    """Of one such, whatever is drawn, it would be what is said of that one."""
+    words, errors = np.array([9, *[0] * 20, *[5] * 20]), np.array([3, *[1] * 20, *[1, 2] * 10])
+    found = by_name(counted(words, errors, {"x": ["a"] * 21 + ["b"] * 20}), Groups.each(41))
+    assert found["a"].wer == Rate(23 / 9) and found["b"].wer.interval is not None
 
 
 def test_the_same_seed_gives_the_same_figures():

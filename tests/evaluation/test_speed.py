@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,25 @@ def test_few_commits_tell_no_throughput_and_none_no_seconds(tmp_path):
     assert early.wall_s is early.cost is None and early.stage_s["encode"] == 5.0
 
 
-def test_units_that_were_tried_again_make_no_burst(tmp_path):
-    done = [(10, 10.0 * number) for number in range(1, 14)]
-    rates = [rate for _, rate in speed(run_of(tmp_path, done, attempt=1)).over_time]
-    assert rates and set(rates) == {0.0}
+def test_units_that_were_tried_again_make_no_burst_and_are_no_measure_of_a_run(tmp_path):
+    """What counts of them are the seconds of a few recordings, and the audio of all."""
+    done = [(10, 10.0 * number) for number in range(1, 41)]
+    run = run_of(tmp_path, done)
+    steady = speed(run, price_per_hour=1.0)
+
+    def again(number: int) -> None:
+        commit, late = run.commits()[number], NIGHT + 5_000 + number
+        run.commit(replace(commit, attempt=1, stage_s={"read": 1.0}, written_at=late))
+
+    again(0)
+    again(1)
+    few = speed(run, price_per_hour=1.0)
+    assert few.wall_s == pytest.approx(steady.wall_s, rel=0.06) and few.cost == pytest.approx(steady.cost, rel=0.06)
+    assert max(rate for _, rate in few.over_time) < 1.1 * max(rate for _, rate in steady.over_time)
+    again(2)
+    many = speed(run, price_per_hour=1.0)
+    assert many.wall_s is many.cost is many.times_real_time is None and many.over_time == ()
+    assert many.audio_s == steady.audio_s
 
 
 def test_nothing_but_failures_costs_something_and_has_no_price_per_hour(tmp_path):

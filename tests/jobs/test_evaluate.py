@@ -46,7 +46,7 @@ def test_one_run_is_told_on_a_screen_with_the_path_of_its_report(run, evaluate):
     assert line(stdout, "  failed") == "1, 1 of them with a reference"
     assert line(stdout, "  failed as if silent") == "10.81%"  # 6 of 72 words, and 2 that were lost
     assert line(stdout, "normalizer") == "none"
-    assert "In brackets 95 % intervals, by resampling 6 values of speaker." in stdout
+    assert "95 % intervals, by resampling 6 values of speaker: of fewer than 15 they are too narrow." in stdout
     assert f"\nReport:  {run}/evaluation/report.html\n" in stdout
     assert f"Figures: {run}/evaluation/evaluation.json\n" in stdout
     assert "missing file" in (run / "evaluation/report.html").read_text()

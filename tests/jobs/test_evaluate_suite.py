@@ -252,8 +252,9 @@ def test_on_ray_all_of_it_is_one_session_and_gives_the_same(material, whole, ray
         monkeypatch.setattr(module, "ray_session", counted)
     out = tmp_path / "out"
     suite = write_suite(material / "ray.toml", models=MODELS, run=None, encode={"actors": 1, "threads": 1})
-    code, _, stderr = evaluate(suite, out, "--address", "local")
+    code, stdout, stderr = evaluate(suite, out, "--address", "local", "--json")
     assert code == 0, stderr
+    assert json.loads(stdout)["evaluations"]  # while a session is open, what is printed goes elsewhere
     assert len(opened) > 4 and opened.count(0) == 1  # the runs and their scoring, all within the first
     for folder in CELLS.values():
         assert sorted(map(str, rows(out / "runs" / folder))) == sorted(map(str, rows(whole / "runs" / folder)))

@@ -222,16 +222,49 @@ def test_verdicts(value: float | None, interval: Any, told: str) -> None:
     ("changes", "told"),
     [
         ({"slices": (), "worst_slices": ()}, "There are no columns to slice by"),
-        ({"worst": ()}, "No recording has an error"),
+        ({"worst": ()}, "No recording has a word error"),
         ({"worst_slices": ()}, "none of 3"),
         ({"coverage": Coverage(1, 1)}, "No recording failed"),
-        ({"calibration": Calibration("words", (), 0.0)}, "No recording was scored"),
-        ({"speed": figures.empty().speed}, "too few commits to tell"),
+        ({"calibration": Calibration("words", (), 0.0)}, "No words were compared"),
+        ({"speed": figures.empty().speed}, "its commits do not tell"),
         ({"words": ErrorCounts(), "warnings": ()}, "7.31%"),
     ],
 )
 def test_where_there_is_nothing(changes: dict[str, Any], told: str) -> None:
     assert told in check(evaluation_page(replace(small(), **changes), {})).text
+
+
+def test_a_difference_of_too_few_is_no_verdict() -> None:
+    """Their interval leaves zero out too often."""
+    report = Report((small(), small(name="large")), (figures.comparison(p_bootstrap=None),))
+    text = Seen(comparison_page(report, {}, {})).text
+    assert "1.41 percentage points lower than that of base, too few to tell" in text and "more than chance" not in text
+
+
+def test_intervals_of_few_are_said_to_be_too_narrow() -> None:
+    assert "too narrow" in check(evaluation_page(small(num_resampled=14), {})).text
+    assert "too narrow" not in check(evaluation_page(small(num_resampled=15), {})).text
+
+
+def test_a_run_of_phones_is_judged_by_its_phones() -> None:
+    rates = replace(small().rates, wer=Rate(None), cer=Rate(None), per=figures.rate(0.1234))
+    in_phones = replace(
+        figures.a_slice("room", "car", 0.3), wer=Rate(None), per=figures.rate(0.2345), phones=ErrorCounts(700, 77)
+    )
+    text = check(evaluation_page(replace(small(rates=rates, worst_slices=()), slices=(in_phones,)), {})).text
+    assert "12.34% phone error rate" in text and "Phone error rate by slice" in text
+    assert "23.45%" in text and "777" in text
+    assert "No word error rate" not in text and "Word error rate by slice" not in text
+
+
+def test_the_speed_of_decoding_alone_is_called_that() -> None:
+    """It is many times that of a run that has encoded, too, and would be compared with it."""
+    speed = replace(small().speed, stage_s={"load": 1.0, "decode": 8.0, "write": 1.0})
+    decoded = replace(small(name="decoded"), speed=speed)
+    told = "decoding alone"
+    assert check(evaluation_page(decoded, {})).text.count(told) == 2
+    assert told not in check(evaluation_page(small(), {})).text
+    assert check(comparison_page(Report((small(), decoded), ()), {}, {})).text.count(told) == 1
 
 
 def test_a_run_of_which_nothing_was_scored_has_a_page() -> None:
