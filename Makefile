@@ -5,8 +5,8 @@ DEMO := build/demo
 ASSETS := pipeline/demo/assets
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# Two processes, whatever the machine: each takes some 2.5 GB. What uses Ray stays in one of them (tests/conftest.py).
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+# Two processes, whatever the machine: each takes some 2.5 GB. tests/conftest.py says which tests stay together.
+PYTEST := $(BIN)/python -m pytest -n 2
 
 .PHONY: help demo test test-slow test-faults bench lint decoders clean
 

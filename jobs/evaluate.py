@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    for flag in ("out", "references", "group"):
+        if getattr(options, flag) == "":  # as of a variable that is not set; it would count as not given
+            raise UsageError(f"--{flag} is empty")
     if options.suite is not None:
         from jobs import evaluate_suite
 
@@ -112,4 +115,7 @@ def code_of(report: "Report") -> int:
     if silent := [one.name for one in report.evaluations if not one.coverage.num_scored]:
         print(f"nightshift: {', '.join(silent)}: not one recording was scored", file=sys.stderr)
         return 1
-    return 0 if all(one.is_complete for one in report.evaluations) else 1
+    if begun := [one.name for one in report.evaluations if not one.is_complete]:
+        print(f"nightshift: {', '.join(begun)}: not complete, and these are the figures of a part", file=sys.stderr)
+        return 1
+    return 0

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from jobs import show
 from pipeline.evaluation.output import FIGURES, PAGE, Output
 from pipeline.evaluation.results import Comparison, Evaluation, Rate, Report
-from pipeline.intervals import FEW_GROUPS
+from pipeline.intervals import FEW_GROUPS, FEWEST_GROUPS
 from pipeline.progress import clock, hours
 
 Row = tuple[str, ...]
@@ -97,17 +97,25 @@ def _speed(evaluations: Sequence[Evaluation]) -> list[Row]:
 
 
 def intervals(evaluations: Sequence[Evaluation]) -> None:
-    """What they are, if there are any."""
-    if any(one.rates.main[1].interval for one in evaluations):
-        resampled = " and ".join(dict.fromkeys(_resampled(one) for one in evaluations))
-        few = any(one.num_resampled < FEW_GROUPS for one in evaluations)
+    """What they are, and of which runs there are none."""
+    known = [one for one in evaluations if one.rates.main[1].interval]
+    if known:
+        few = any(one.num_resampled < FEW_GROUPS for one in known)
         doubt = f": of fewer than {FEW_GROUPS} they are too narrow" * few
-        print(f"In brackets 95 % intervals, by resampling {resampled}{doubt}.")
+        print(f"In brackets 95 % intervals, by resampling {_resampled(known)}{doubt}.")
+    unknown = [one for one in evaluations if one.rates.main[1].value is not None and one not in known]
+    if unknown:
+        which = f" of {', '.join(one.name for one in unknown)}" * (len(evaluations) > 1)
+        print(f"No intervals{which}, by resampling {_resampled(unknown)}: it takes {FEWEST_GROUPS} or more.")
 
 
-def _resampled(one: Evaluation) -> str:
-    what = one.resampled if one.resampled == "recordings" else f"values of {one.resampled}"
-    return f"{one.num_resampled:,} {what}"
+def _resampled(evaluations: Sequence[Evaluation]) -> str:
+    told = []
+    for one in evaluations:
+        s = "s" * (one.num_resampled != 1)
+        what = f"recording{s}" if one.resampled == "recordings" else f"value{s} of {one.resampled}"
+        told.append(f"{one.num_resampled:,} {what}")
+    return " and ".join(dict.fromkeys(told))
 
 
 def _datasets(rates: Mapping[str, Mapping[str, Rate]], names: Sequence[str]) -> None:
@@ -128,6 +136,9 @@ def _worst_slices(one: Evaluation, is_named: bool) -> None:
 
 
 def compared(pair: Comparison) -> None:
+    if not pair.num_compared:
+        print(f"\n{pair.second} beside {pair.first}: no recording has words that both have scored alike.")
+        return
     print(f"\n{pair.second} beside {pair.first}, by {pair.num_compared:,} recordings that both have scored:")
     rows = [
         ("word error rate", f"{_rate(pair.first_wer)}  ->  {_rate(pair.second_wer)}"),

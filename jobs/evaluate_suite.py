@@ -87,15 +87,19 @@ def asked_for(suite: "Suite", runs: "Runs", out: str, overwrite: bool) -> "Asked
 
 
 def carried(suite: "Suite", runs: "Runs", asked: "Asked", held: ExitStack) -> "list[Summary]":
-    """All runs, on one Ray, which stays for the evaluation. What cannot be written is refused before hours of work."""
+    """All runs, on one Ray, which stays for the evaluation. What is not to be is refused before hours of work."""
     from pipeline.evaluation.output import Output
+    from pipeline.evaluation.reference_tables import Table
     from pipeline.progress import Progress
     from pipeline.session import ray_session
 
     with Progress(suite.run.log_every_s) as progress:
         progress.phase("checking the suite")
         Output(asked.out, asked.runs, suite.read.storage_deadline_s).check()
-        if runs.check() and suite.run.cluster != "here":
+        is_left = runs.check()
+        if is_left and asked.references is not None:
+            _ = Table(asked.references, asked.config.read).read
+        if is_left and suite.run.cluster != "here":
             progress.phase("starting Ray")
             held.enter_context(ray_session(suite.run))
         return list(runs.carried(progress))

@@ -178,9 +178,13 @@ def find(url: str, deadline_s: float = DEADLINE_S) -> Run:
     folder = Folder(url, deadline_s)
     with as_usage(url):
         try:
-            return Run(folder, str(json.loads(folder.read(RUN))["id"]))
+            told = folder.read(RUN)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UsageError(f"{url}: no run there (no {RUN})") from error
+    try:
+        return Run(folder, str(json.loads(told)["id"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{url}: its {RUN} is not that of a run, or of an early version") from error
 
 
 def vocabulary_as_dict(vocabulary: Vocabulary) -> dict[str, Any]:

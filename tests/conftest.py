@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import signal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 
 from tests.object_store import ceph, ceph_server, rclone, rclone_server, s3, s3_server  # noqa: F401
 
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+ROOT = Path(__file__).parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
 
 # Language models and compiled code of tests are kept with the checkout, from run to run.
-os.environ.setdefault("NIGHTSHIFT_CACHE", str(Path(__file__).parents[1] / "build" / "cache"))
+os.environ.setdefault("NIGHTSHIFT_CACHE", str(ROOT / "build" / "cache"))
 
 # Of several processes that run tests, each keeps to one core.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -28,12 +30,46 @@ hypothesis.settings.register_profile("nightshift", deadline=None)
 hypothesis.settings.load_profile("nightshift")
 
 
-@pytest.hookimpl(tryfirst=True)
+# Modules that one process runs, of several. What they need is made once then: searches are compiled for most of a
+# minute, stores are started. Two Rays at once, on two cores, would be twice as slow each.
+TOGETHER = {
+    "compiled": (
+        *("tests/decode", "tests/test_tune.py", "tests/jobs/test_bench_decode.py", "tests/jobs/test_bench_words.py"),
+        *("tests/tasks/test_language_model.py", "tests/text/test_lm_processor.py"),
+    ),
+    "stores": (
+        *("tests/test_object_storage.py", "tests/test_storage_errors.py", "tests/test_store.py"),
+        "tests/sources/test_found.py",
+    ),
+}
+LONGEST = ("ray", "compiled", "tests/demo/test_bundled.py", "stores")  # begun first, so that none is left at the end
+
+
+@cache
+def scope_of(module: str) -> str:
+    """Which tests stay in one process: those of a module, so that what it shares is made once; and some of several."""
+    if "mark.ray" in (ROOT / module).read_text():
+        return "ray"
+    return next((name for name, some in TOGETHER.items() if any(Path(module).is_relative_to(s) for s in some)), module)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """By modules, and not by marks of tests: xdist 3.8 writes those where pytest 9.2 does not look any more."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return scope_of(nodeid.partition("::")[0])
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What uses Ray stays in one process: two clusters at once, on two cores, would be twice as slow each."""
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the first of a scope is where it is begun
+        rank = {name: place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: rank.get(scope_of(item.nodeid.partition("::")[0]), len(rank)))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -26,7 +26,7 @@ from pipeline import store
 
 KEY, SECRET = "NIGHTSHIFTTESTKEY", "a-secret-that-must-not-show"
 CEPH = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "monmaptool", "ceph-authtool")
-START_S = 60.0  # on a busy machine; on an idle one Ceph is there after 2 s and rclone after 0.3 s
+START_S = 120.0  # on a slow and busy machine; on an idle one Ceph is there after 2 s and rclone after 0.3 s
 
 CEPH_CONF = """
 [global]

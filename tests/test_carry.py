@@ -131,8 +131,9 @@ def test_a_fault_keeps_its_stage_and_trace():
 
 @pytest.mark.ray
 @pytest.mark.parametrize("pool", [TASK, ACTOR])
-def test_an_input_that_kills_its_process_loses_its_unit_only_and_is_then_found(ray_here, tmp_path, pool):
+def test_an_input_that_kills_its_process_loses_its_unit_only_and_is_then_found(ray_here, tmp_path, monkeypatch, pool):
     """Ray Data's default is to restart and retry for ever."""
+    monkeypatch.setattr("pipeline.isolate.STRIKES", 2)  # each death is a process that starts anew
     stages = plan(Stage("encode", partial(Deadly, "2-1", tmp_path), pool), Stage("decode", Sum, ACTOR))
     done = {unit.id for unit in on_ray(stages, [Unit(n) for n in range(4)])}
     assert len(list(tmp_path.iterdir())) <= 4  # bounded
@@ -147,8 +148,9 @@ def test_an_input_that_kills_its_process_loses_its_unit_only_and_is_then_found(r
 
 
 @pytest.mark.ray
-def test_a_process_that_dies_while_its_stage_is_built_neither_loops_nor_blames_a_recording(ray_here):
+def test_a_process_that_dies_while_its_stage_is_built_neither_loops_nor_blames_a_recording(ray_here, monkeypatch):
     """A model too large for the memory, say: Ray would restart such an actor for ever."""
+    monkeypatch.setattr("pipeline.isolate.STRIKES", 2)
     stages = plan(Stage("encode", die, ACTOR))
     assert list(on_ray(stages, [Unit(0)])) == []
     with pytest.raises(StageError, match=r"before it had seen a recording"):

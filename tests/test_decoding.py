@@ -165,7 +165,10 @@ def test_a_failure_stays_one_and_a_recording_that_is_no_number_becomes_one(kept,
 
 
 @pytest.mark.ray
-def test_a_recording_that_kills_its_decoder_is_a_row_and_the_rest_are_done(transcribed, tmp_path, ray_here):
+def test_a_recording_that_kills_its_decoder_is_a_row_and_the_rest_are_done(
+    transcribed, tmp_path, ray_here, monkeypatch
+):
+    monkeypatch.setattr("pipeline.isolate.STRIKES", 2)  # each death is a process that starts anew
     run(again(transcribed, tmp_path / "calm"))
     request = again(transcribed, tmp_path / "out", "run.address=local")
 

@@ -123,7 +123,11 @@ def test_retry_failed_does_just_those_again(request_of, sample, tmp_path):
 
 
 @pytest.mark.ray
-def test_a_recording_that_kills_its_encoder_is_a_row_and_the_rest_are_done(request_of, sample, tmp_path, ray_here):
+def test_a_recording_that_kills_its_encoder_is_a_row_and_the_rest_are_done(
+    request_of, sample, tmp_path, ray_here, monkeypatch
+):
+    monkeypatch.setattr("pipeline.drive.PASSES", 1)  # each is an encoder that starts anew, and so is each strike
+    monkeypatch.setattr("pipeline.isolate.STRIKES", 2)
     run(request_of())
     undisturbed = {row["id"]: row for row in rows(tmp_path / "out")}
     shutil.rmtree(tmp_path / "out")
@@ -133,7 +137,7 @@ def test_a_recording_that_kills_its_encoder_is_a_row_and_the_rest_are_done(reque
         killer = Stage("deadly", partial(Deadly, "003.ogg", tmp_path), encode.pool)
         return [read, killer, encode, *rest]
 
-    request = request_of("run.address=local")
+    request = request_of("run.address=local", "encode.actors=1")
     result = run(request, make_stages=with_a_killer)
     found = {row["id"]: row for row in rows(tmp_path / "out")}
     assert result.complete

@@ -356,7 +356,7 @@ def test_a_web_server_that_trickles_is_not_read_to_the_end(web, monkeypatch):
     (found,) = read_ranges(files, [path], [0], [160], 0.2)
     assert isinstance(found, patience.TooSlowError) and is_temporary(found)
     assert read_ranges(files, [path], [0], [160], 60) == [BODY[:160]]
-    with opened(files, path, 0.2) as file:
+    with opened(files, path, 2.0) as file:
         web.answers = ["trickle"] * 9
         with pytest.raises(patience.TooSlowError):
             file.read(100)

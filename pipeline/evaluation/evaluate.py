@@ -30,6 +30,7 @@ from pipeline.evaluation.scores import Scores
 from pipeline.evaluation.slices import slices, worst_slices
 from pipeline.evaluation.speed import speed
 from pipeline.evaluation.units import grouped
+from pipeline.lock import Lock
 from pipeline.progress import Progress
 from pipeline.run import Run
 from pipeline.score import ScoreSettings
@@ -67,22 +68,33 @@ def evaluate(asked: Asked, progress: Progress) -> Report:
     """Score what is not scored, derive everything, and write it down."""
     output = Output(asked.out, asked.runs, asked.config.read.storage_deadline_s)
     output.check()
-    scored = [_gathered(one, request, progress) for one, request in _scored(asked, output, progress)]
-    evaluations = [_evaluation(one, asked, progress) for one in scored]
-    comparisons = [_comparison(scored[0], other, asked, progress) for other in scored[1:]]
-    report = Report(tuple(evaluations), tuple(comparisons), _by_dataset(scored, asked) if asked.datasets else None)
-    progress.phase("writing the report")
-    output.write(report, {one.name: one.evaluated.run for one in scored} if asked.with_audio else {})
+    requests = _requests(asked, output, progress)
+    with Lock(output.folder) as lock:  # of two at once one would derive figures of what the other deletes
+        _score(requests, asked, output, progress)
+        scored = [_gathered(*each, progress) for each in zip(asked.runs, requests, strict=True)]
+        evaluations = [_evaluation(one, asked, progress) for one in scored]
+        comparisons = [_comparison(scored[0], other, asked, progress) for other in scored[1:]]
+        report = Report(tuple(evaluations), tuple(comparisons), _by_dataset(scored, asked) if asked.datasets else None)
+        progress.phase("writing the report")
+        lock.check()
+        output.write(report, {one.name: one.evaluated.run for one in scored} if asked.with_audio else {})
     return report
 
 
 # ---- scoring
 
 
-def _scored(asked: Asked, output: Output, progress: Progress) -> list[tuple[Named, EvaluationRequest]]:
+def _requests(asked: Asked, output: Output, progress: Progress) -> list[EvaluationRequest]:
     """All of what could be refused is, before anything is done."""
-    table = Table(asked.references, asked.config.read) if asked.references else None
+    table = Table(asked.references, asked.config.read) if asked.references is not None else None
     requests = [_request(one, asked, output, table, progress) for one in asked.runs]
+    for request in requests:
+        if not request.is_done():
+            request.check_references()
+    return requests
+
+
+def _score(requests: Sequence[EvaluationRequest], asked: Asked, output: Output, progress: Progress) -> None:
     with ExitStack() as held:
         are_left = [not request.is_done() for request in requests]
         if any(are_left):
@@ -93,7 +105,6 @@ def _scored(asked: Asked, output: Output, progress: Progress) -> list[tuple[Name
             held.enter_context(ray_session(asked.config.run))
         for request in requests:
             drive(request, progress)
-    return list(zip(asked.runs, requests, strict=True))
 
 
 def _request(one: Named, asked: Asked, output: Output, table: Table | None, progress: Progress) -> EvaluationRequest:
@@ -126,9 +137,7 @@ def _evaluation(one: ScoredRun, asked: Asked, progress: Progress) -> Evaluation:
     progress.phase(f"{one.name}: rates and their intervals")
     with naming(one.name):
         groups = groups_by(scores, asked.group)
-        odd = derived.warnings(scores, asked.slices)
-    for told in odd:
-        progress.warn(told)
+        odd = [*_alone(scores, asked.group), *derived.warnings(scores, asked.slices)]
     with ThreadPoolExecutor(1, "rows") as beside:  # what is slow in either is done by one core
         looked_at = beside.submit(_seen, one.rows, asked.num_worst)
         found = rates(scores, groups)
@@ -136,6 +145,9 @@ def _evaluation(one: ScoredRun, asked: Asked, progress: Progress) -> Evaluation:
         sliced = slices(scores, groups, asked.slices)
         progress.phase(f"{one.name}: confusions and recordings")
         seen = looked_at.result()
+    odd += _missed(seen.confused)
+    for told in odd:
+        progress.warn(told)
     return Evaluation(
         name=one.name,
         run=one.evaluated.url,
@@ -149,6 +161,7 @@ def _evaluation(one: ScoredRun, asked: Asked, progress: Progress) -> Evaluation:
         rates=found,
         words=scores.words.sum(),
         chars=scores.chars.sum(),
+        phones=scores.phones.sum() if scores.phones else None,
         slices=sliced,
         worst_slices=worst_slices(sliced),
         word_confusions=seen.confused.words.top(NUM_CONFUSIONS),
@@ -161,6 +174,22 @@ def _evaluation(one: ScoredRun, asked: Asked, progress: Progress) -> Evaluation:
         warnings=(*rows_info["odd"], *odd),
         is_complete=one.evaluated.is_complete,
     )
+
+
+def _alone(scores: Scores, group: str | None) -> list[str]:
+    num = scores.columns[group].null_count if group else 0
+    return [f"{num:,} of {len(scores):,} recordings have no {group}, and are resampled each by itself"] * bool(num)
+
+
+def _missed(counts: confusions.Counts) -> list[str]:
+    """Of very many that are different."""
+    most = {"words": counts.words.num_missed, "characters": counts.chars.num_missed}
+    return [
+        f"the rarest confusions of {what} were forgotten while there were too many: any of them may be up to {num:,} "
+        f"more frequent than is told"
+        for what, num in most.items()
+        if num
+    ]
 
 
 @dataclass(frozen=True)
@@ -182,7 +211,8 @@ def _seen(rows: Run, num_worst: int) -> _Seen:
     for part in each(rows, of):
         confused, sure = confused + part.confused, sure + part.sure
         found = worst.first((*found, *part.worst), num_worst)
-    return _Seen(confused, sure, found)
+    settled = confusions.Counts(confused.words.settled(), confused.chars.settled())
+    return _Seen(settled, sure, found)
 
 
 def _decoder(decoding: dict[str, Any]) -> str:

@@ -79,8 +79,8 @@ class Loader:
 
     def _changed(self, part: Stored, what: str) -> UsageError:
         return UsageError(
-            f"{self._scored.url}: {part.name} {what}, so the run was changed while it was evaluated: start again, and "
-            f"what is there then is evaluated"
+            f"{self._scored.url}: {part.name} {what}, so the run was changed while it was evaluated: start again; "
+            f"where that is no help, the file is damaged: delete it, and go on with the run"
         )
 
     def _joined(self, table: pa.Table, joined: pa.Table) -> pa.Table:

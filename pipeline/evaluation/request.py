@@ -120,6 +120,11 @@ class EvaluationRequest(Request):
             return []
         return sorted(n for n in {*there["settings"], *wanted} if there["settings"].get(n) != wanted.get(n))
 
+    def check_references(self) -> None:
+        """That they can be joined, before anything is deleted for them; of rows that were begun they have been."""
+        if self.overwrite or self._there() is None:
+            _ = self._joined
+
     def is_done(self) -> bool:
         """Whether all rows are scored, as they are asked for."""
         return not self.overwrite and self.folder.exists(runs.SUMMARY) and not self.changed()

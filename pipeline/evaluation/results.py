@@ -184,6 +184,7 @@ class Evaluation:
     worst: tuple[Example, ...]
     warnings: tuple[str, ...] = ()  # what of the input was odd: doubled ids, references without a recording, ...
     is_complete: bool = True  # whether the run was
+    phones: ErrorCounts | None = None  # None: not compared
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pipeline.evaluation import rows
 from pipeline.evaluation.alignment import align, oracle
 from pipeline.evaluation.references import COLUMN
 from pipeline.evaluation.scores import Errors
-from pipeline.records import COUNT_FIELDS, ErrorCounts
+from pipeline.records import COUNT_FIELDS, COUNTED, ErrorCounts
 from pipeline.score import ScoreSettings, normalizer_of, phonemizer_of, said
 from pipeline.unit import Unit
 from pipeline.write import Writer
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.text.normalize import Normalizer
 
 PHONE_COUNTS = tuple(f"phone_{name}" for name in COUNT_FIELDS)
+TALLIED = ("duration_s", *(f"{kind}_{name}" for kind in COUNTED for name in COUNT_FIELDS))
 AS_THEY_ARE = ("id", "uri", "status", "error", "duration_s", "confidence", "snr_estimate_db", "reference", "text")
 NEVER_REPEATED = (
     *("id", "uri", "duration_s", "confidence", "reference", "text"),
@@ -140,9 +141,10 @@ def _confidences(confidences: pa.Array, text: pa.Array) -> pa.Array:
     """As they are where the normaliser has left as many words and each has one; else null."""
     num_words = pc.if_else(pc.equal(text, ""), 0, pc.add(pc.count_substring(text, " "), 1))
     fits = _and(pc.equal(pc.list_value_length(confidences), num_words), confidences.is_valid())
-    unknown = pc.list_parent_indices(confidences).filter(pc.list_flatten(confidences).is_null())
     known = np.ones(len(confidences), bool)
-    known[unknown.to_numpy()] = False
+    if confidences.values.null_count:
+        unknown = pc.list_parent_indices(confidences).filter(pc.list_flatten(confidences).is_null())
+        known[unknown.to_numpy()] = False
     mask = pc.invert(_and(fits, pa.array(known)))
     return pa.ListArray.from_arrays(confidences.offsets, confidences.values, mask=mask)
 
@@ -181,15 +183,15 @@ class ScoredWriter(Writer):
 def tally_of(table: pa.Table) -> Tally:
     """What `Tally.of` says of recordings."""
     is_ok, has_reference = pc.equal(table["status"], "ok"), table["reference"].is_valid()
-    ok, failed = table.filter(is_ok), table.filter(pc.invert(is_ok))
-    by_reason = pc.value_counts(failed["error"]).to_pylist()
+    errors = table["error"].filter(pc.invert(is_ok))
+    ok = table.select(TALLIED).filter(is_ok)  # without the texts, which are most of it
     in_words, in_phones = ok["word_hits"].is_valid(), ok["phone_hits"].is_valid()
-    uncompared = _and(ok["reference"].is_valid(), pc.invert(in_words), pc.invert(in_phones))
+    uncompared = _and(has_reference.filter(is_ok), pc.invert(in_words), pc.invert(in_phones))
     return Tally(
         num_recordings=len(table),
         num_ok=len(ok),
-        num_failed=len(failed),
-        failures={one["values"] or "": one["counts"] for one in by_reason},
+        num_failed=len(errors),
+        failures={one["values"] or "": one["counts"] for one in pc.value_counts(errors).to_pylist()},
         audio_s=pc.sum(ok["duration_s"]).as_py() or 0.0,
         num_scored=pc.sum(in_words).as_py() or 0,
         num_phones_scored=pc.sum(in_phones).as_py() or 0,

@@ -49,34 +49,33 @@ def doubts(report: Report) -> Html | None:
 
 
 def runs(report: Report, links: Mapping[str, str]) -> Section:
-    columns = [
-        Column("Run", numeric=False),
-        *map(Column, ("WER", "95% interval", "CER", "Scored", "Not scored", "Times real time")),
-        *([Column("Cost of an audio hour")] if any(one.speed.cost is not None for one in report.evaluations) else []),
-    ]
-    rows: list[Row] = [_run(one, links.get(one.name), len(columns)) for one in report.evaluations]
+    has_phones = any(one.rates.per is not None for one in report.evaluations)
+    has_cost = any(one.speed.cost is not None for one in report.evaluations)
+    titles = ["WER", "95% interval", "CER", *["PER"] * has_phones, "Scored", "Not scored", "Times real time"]
+    columns = [Column("Run", numeric=False), *map(Column, titles + ["Cost of an audio hour"] * has_cost)]
+    rows = [_run(one, links.get(one.name), has_phones, has_cost) for one in report.evaluations]
     plot = plots.headlines(report.evaluations)
     content = markup(plot.html() if plot else None, table("Runs side by side", columns, rows))
     return Section("runs", "Runs", content)
 
 
-def _run(one: Evaluation, link: str | None, num_columns: int) -> Row:
-    name = of_data(one.name)
+def _run(one: Evaluation, link: str | None, has_phones: bool, has_cost: bool) -> Row:
+    name, per = of_data(one.name), one.rates.per.value if one.rates.per else None
     coverage, speed = one.coverage, one.speed
     num_out = coverage.num_recordings - coverage.num_scored
     fast = speed.times_real_time
     cost = speed.cost_per_audio_hour
-    row: Row = [
+    return [
         element("a", name, href=f"./{link}") if link else name,
         Cell(percent(one.rates.wer.value), one.rates.wer.value),
         interval(one.rates.wer.interval),
         Cell(percent(one.rates.cer.value), one.rates.cer.value),
+        *([Cell(percent(per), per)] if has_phones else []),
         Cell(count(coverage.num_scored), coverage.num_scored),
         Cell(count(num_out), num_out),
         Cell(NOTHING if fast is None else times(fast) + ", decoding alone" * speed.is_of_decoding, fast),
-        Cell(NOTHING if cost is None else f"{cost:,.4f}", cost),
+        *([Cell(NOTHING if cost is None else f"{cost:,.4f}", cost)] if has_cost else []),
     ]
-    return row[:num_columns]
 
 
 def settings(report: Report) -> Section:

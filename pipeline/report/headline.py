@@ -51,7 +51,10 @@ def _coverage(evaluation: Evaluation) -> Html | None:
     num_out = coverage.num_recordings - coverage.num_scored
     all_of = of(coverage.num_recordings, "recording")
     if not num_out:
-        return element("p", f"All {all_of} are in these rates.", class_="coverage")
+        if evaluation.rates.main[1].value is None:
+            return None
+        told = "The one recording is" if coverage.num_recordings == 1 else f"All {all_of} are"
+        return element("p", f"{told} in these rates.", class_="coverage")
     why = []
     if coverage.num_failed:
         words = f" of {of(coverage.num_words_failed, 'word')} together" if coverage.num_words_failed else ""

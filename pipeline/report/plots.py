@@ -84,7 +84,7 @@ def _against(
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.minorticks_off()
         axes.set_xlabel(label)
-        told = _seen(found, int((rates > TOP).sum()), len(known), num_all)
+        told = _which(name, len(known), len(pairs), num_all) + _seen(found, int((rates > TOP).sum()))
         drawn = inline(figure, name, title, f"Word error rate of recordings by their {label}. {told}")
     columns = [Column(label.capitalize(), numeric=False), Column("Recordings"), Column("Mean WER")]
     rows: list[Row] = [
@@ -106,10 +106,15 @@ def _scatter(axes: "Axes", xs: Floats, rates: Floats) -> None:
     axes.set_ylabel("word error rate")
 
 
-def _seen(found: Sequence["Group"], num_above: int, num: int, num_all: int) -> str:
-    told = f"Each point is a recording: {count(num)} of {count(num_all)}" + (
-        ", drawn at random." if num < num_all else "."
-    )
+def _which(name: str, num: int, num_drawn: int, num_all: int) -> str:
+    """The points, of those that were drawn at random, of all."""
+    told = f"Each point is a recording: {count(num)} of {count(num_all)}"
+    told += ", drawn at random" if num_drawn < num_all else ""
+    return told + (f"; left out: {count(num_drawn - num)} of unknown {name}." if num < num_drawn else ".")
+
+
+def _seen(found: Sequence["Group"], num_above: int) -> str:
+    told = ""
     if len(found) >= FEWEST_GROUPS:
         told += f" The line is the mean of {len(found)} groups of about the same size."
     if num_above:

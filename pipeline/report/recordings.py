@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pipeline.report.audio import Sound
 
 MOST_COLUMNS = 12  # of a recording that are shown
-MOST_CHARACTERS = 120  # of a value
+MOST_CHARACTERS = 120  # of a value, a name or an id
+MOST_OF_PLACE = 500  # of a path or URL
 
 
 def worst(examples: Sequence[Example], sounds: Mapping[str, "Sound"]) -> Html:
@@ -28,7 +29,7 @@ def worst(examples: Sequence[Example], sounds: Mapping[str, "Sound"]) -> Html:
 def _card(example: Example, sound: "Sound | None", name: str) -> Html:
     return element(
         "li",
-        element("h3", of_data(example.id)),
+        element("h3", _id(example)),
         element(
             "p", element("strong", f"WER {percent(example.words.rate)}"), " ", _errors(example.words), class_="told"
         ),
@@ -58,7 +59,7 @@ def _both(difference: Difference, names: tuple[str, str], name: str, sound: "Sou
     texts = [("Reference", first.reference), (names[0], first.text), (names[1], second.text)]
     return element(
         "li",
-        element("h3", of_data(first.id)),
+        element("h3", _id(first)),
         element("ul", rates, class_="told"),
         alignment([first, second], ["said", *names]),
         _sound(sound, first),
@@ -82,14 +83,22 @@ def _sound(sound: "Sound | str | None", example: Example) -> Html | None:
     if sound.why_not is not None:
         return element("p", f"No sound: {sound.why_not}.", class_="note sound")
     data = f"data:{sound.mime};base64,{base64.b64encode(sound.data).decode()}"
-    player = element("audio", controls=True, preload="none", src=data, aria_label=f"Sound of {example.id}")
+    player = element("audio", controls=True, preload="none", src=data, aria_label=f"Sound of {_short(example.id)}")
     whole = f" of {seconds(example.duration_s)}" if sound.is_cut and example.duration_s is not None else ""
     told = f"the first {seconds(sound.seconds)}{whole}" if sound.is_cut else seconds(sound.seconds)
     return element("p", player, " ", element("span", told), class_="sound")
 
 
+def _id(example: Example) -> Html:
+    return of_data(_short(example.id))
+
+
+def _short(text: str) -> str:
+    return shortened(text, MOST_CHARACTERS)
+
+
 def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else shortened(str(value), MOST_CHARACTERS)
+    return f"{value:g}" if isinstance(value, float) else _short(str(value))
 
 
 def _about(example: Example) -> Html:
@@ -98,8 +107,8 @@ def _about(example: Example) -> Html:
     pairs = [
         ("Length", seconds(example.duration_s)),
         ("Confidence", decimal(example.confidence, 3)),
-        *((name, _value(value)) for name, value in known[:MOST_COLUMNS]),
-        ("File", example.uri),
+        *((_short(name), _value(value)) for name, value in known[:MOST_COLUMNS]),
+        ("File", shortened(example.uri, MOST_OF_PLACE)),
     ]
     left = len(known) - MOST_COLUMNS
     more = element("div", element("dt", "And"), element("dd", of(left, "more column"))) if left > 0 else None

@@ -44,6 +44,8 @@ def rates(evaluation: Evaluation) -> Section:
             rows.append([what, percent(rate.value), interval(rate.interval)])
     kinds = ("Right", "Substituted", "Deleted", "Inserted", "In references")
     counted = [_counts("Words", evaluation.words), _counts("Characters", evaluation.chars)]
+    if evaluation.phones is not None:
+        counted.append(_counts("Phones", evaluation.phones))
     content = markup(
         table("Rates of all scored recordings together", columns, rows, sortable=False),
         table("What they are made of", [Column("Of", False), *map(Column, kinds)], counted, sortable=False),
@@ -71,10 +73,11 @@ def compared(evaluation: Evaluation) -> Section:
 def where(evaluation: Evaluation) -> Section:
     if not evaluation.points:
         return Section("where", "Where errors are", element("p", "No words were compared.", class_="note"))
+    num_all = sum(num for _, _, num in evaluation.histogram)  # with words in their reference, as points have
     made = [
         plots.histogram(evaluation.histogram),
-        plots.by_duration(evaluation.points, evaluation.coverage.num_scored),
-        plots.by_confidence(evaluation.points, evaluation.coverage.num_scored),
+        plots.by_duration(evaluation.points, num_all),
+        plots.by_confidence(evaluation.points, num_all),
         plots.calibration(evaluation.calibration),
     ]
     drawn = [plot.html() for plot in made if plot is not None]
@@ -90,7 +93,12 @@ def where(evaluation: Evaluation) -> Section:
 
 def worst(evaluation: Evaluation, sounds: Mapping[str, "Sound"]) -> Section:
     if not evaluation.worst:
-        content = element("p", "No recording has a word error.", class_="note")
+        words = evaluation.words
+        if words.num_errors:
+            none = "None was asked for (--worst 0)."
+        else:
+            none = "No recording has a word error." if words.num_reference else "No words were compared."
+        content = element("p", none, class_="note")
     else:
         order = "Those with the most word errors come first, and of as many the higher rate."
         content = markup(element("p", order, class_="note"), recordings.worst(evaluation.worst, sounds))
@@ -100,7 +108,10 @@ def worst(evaluation: Evaluation, sounds: Mapping[str, "Sound"]) -> Section:
 def confusions(evaluation: Evaluation) -> Section:
     both = (("Words", evaluation.word_confusions), ("Characters", evaluation.char_confusions))
     made = [_confusions(name, found) for name, found in both]
-    return Section("confusions", "Confusions", markup(made))
+    longest = max(len(some) for _, found in both for some in (found.substitutions, found.deletions, found.insertions))
+    note = f"Of each kind the {MOST_CONFUSIONS} most frequent; more of them are in evaluation.json."
+    cut = element("p", note, class_="note") if longest > MOST_CONFUSIONS else None
+    return Section("confusions", "Confusions", markup(cut, made))
 
 
 def _confusions(name: str, found: Confusions) -> Html:

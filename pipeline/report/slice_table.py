@@ -13,7 +13,7 @@ from pipeline.report.shell import Section
 from pipeline.report.tables import Cell, Column, Row, table
 
 MOST_ROWS = 400  # of 600 bytes each
-MOST_CHARACTERS = 120  # of a value
+MOST_CHARACTERS = 120  # of a value, or a column's name
 MOST_NAMED = 8  # of the worst
 WORSE = "Worse than the rest, and probably not by chance"
 EXPLAINED = (
@@ -46,7 +46,10 @@ def _worst(evaluation: Evaluation) -> Html:
     num, worst = count(len(evaluation.slices)), evaluation.worst_slices
     if not worst:
         return element("p", f"{WORSE}: none of {num}.")
-    named = [[of_data(f"{one.column} = {_value(one)}"), f", {points(one.excess)} points"] for one in worst[:MOST_NAMED]]
+    named = [
+        [of_data(f"{shortened(one.column, MOST_CHARACTERS)} = {_value(one)}"), f", {points(one.excess)} points"]
+        for one in worst[:MOST_NAMED]
+    ]
     return markup(
         element("p", f"{WORSE}: ", element("strong", count(len(worst))), f" of {num}. The worst:"),
         element("ul", [element("li", one) for one in named], class_="worst-slices"),
@@ -69,7 +72,7 @@ def _value(one: Slice) -> str:
 
 def _row(one: Slice, is_worst: bool) -> Row:
     return [
-        of_data(one.column),
+        of_data(shortened(one.column, MOST_CHARACTERS)),
         [of_data(_value(one)), element("span", "\u25b2 worse", class_="mark") if is_worst else None],
         Cell(percent(one.rate.value), one.rate.value),
         Cell(interval(one.rate.interval), one.rate.interval.low if one.rate.interval else None),

@@ -157,7 +157,7 @@ def draw(seed: int, lms: dict[int, str]) -> Problem:
         models=tuple(_model(rng, lms[order]) for order in chosen),
         hotwords=_hotwords(rng),
         options=SearchOptions(
-            beam_width=int(rng.choice([1, 3, 10, 100])),
+            beam_width=int(rng.choice([1, 3, 10, 40])),
             beam_prune_logp=float(rng.choice([-10.0, -3.0, -30.0])),
             token_min_logp=float(rng.choice([-5.0, -2.0, -12.0])),
             prune_history=bool(rng.integers(2)),

@@ -71,13 +71,12 @@ def corpus(num: int, text: str = "THE FILE SYSTEM OPENS THE FILE") -> list[np.nd
 
 
 @pytest.mark.parametrize("compat", [True, False])
-@pytest.mark.parametrize("block", range(3))
 def test_the_compiled_search_is_its_plain_twin_to_the_bit(
-    models: dict[str, LanguageModel], lms: dict[int, str], compat: bool, block: int
+    models: dict[str, LanguageModel], lms: dict[int, str], compat: bool
 ) -> None:
     """Every text of the n best, both scores, all times of words and labels, whether the beam narrowed."""
     num_narrowed = 0
-    for seed in range(20 * block, 20 * block + 20):
+    for seed in range(40):
         problem = problems.draw(seed, lms)
         if compat and problem.labels == problems.CLOSING:
             continue  # refused, see below
@@ -108,10 +107,10 @@ def test_every_kind_of_file_gives_what_kenlm_gives(kind: str) -> None:
     path, labels = str(FIXTURES / f"order3.{kind}"), [label.lower() for label in LETTERS]
     model = LanguageModel.open(path)
     words = [word for word in model.words() if word.isalpha()]
-    texts = [" ".join(words[first : first + 6]) for first in range(4)]
+    texts = [" ".join(words[first : first + 4]) for first in (0, 4)]
     spelt = [problems.spell(np.random.default_rng(seed), labels, text) for seed, text in enumerate(texts)]
     emissions = [log_probabilities(one, compat=False) for one in spelt]
-    options = SearchOptions(num_best=20)
+    options = SearchOptions(num_best=20, beam_width=25)
     ours = decoded(BeamSearch(Alphabet.build(labels), [WordModel(model)]).decode(emissions, options))
     plain = PlainBeamSearch(Alphabet.build(labels), [WordModel(KenlmScorer(path))])
     theirs = decoded(plain.decode(emissions, options))
@@ -263,7 +262,7 @@ def test_one_hypothesis_may_become_as_many_as_there_are_labels() -> None:
         work = stream._work
         assert work.counts[rows.WORDS] > 4096 - 50 and work.counts[rows.WORDS] <= len(work.words)
         assert work.counts[rows.CHARS] <= len(work.chars)
-        assert len(stream.result().beams) >= 99
+    assert len(stream.result().beams) >= 99
 
 
 @pytest.mark.parametrize("bad", [np.zeros((3, 32), np.int64), np.zeros((3, 32), object), np.zeros((3, 32), complex)])

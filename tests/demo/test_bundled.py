@@ -49,9 +49,10 @@ KILLED_AT = (3, 6)  # commits, of 10
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `nightshift demo OUT --json` prints, of runs in this process."""
-    demo = job.demo(job.suite("here"), str(tmp_path_factory.mktemp("demo") / "out"))
-    told: dict[str, Any] = json.loads(json.dumps(demo.as_dict()))
-    return told
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "MAX_THREADS", 1)  # two, where other tests want the CPUs too, spend half of them on waiting
+        demo = job.demo(job.suite("here"), str(tmp_path_factory.mktemp("demo") / "out"))
+    return dict(json.loads(json.dumps(demo.as_dict())))
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +118,9 @@ def test_the_error_rates_are_those_that_are_shipped(shown: dict[str, Any]) -> No
 def test_the_figures_are_of_decoding_as_anybody_s_is() -> None:
     """No parameter that suits this corpus flatters them; and all folders are in them."""
     suite = job.suite("here")
-    assert list(suite.decoders.values()) == [WAYS["with_lm"], WAYS["greedy"]]
-    assert [dataset.input for dataset in suite.datasets] == [str(folder) for folder in INPUTS]
     (model,) = suite.models.values()
+    assert list(suite.decoders.values()) == [WAYS["with_lm"], WAYS["greedy"]]
+    assert [dataset.input for dataset in suite.datasets] == [*map(str, INPUTS)]
     assert model == EncodeConfig(model=str(MODEL), keep_emissions=True, actors=1, threads=model.threads)
 
 
@@ -144,7 +145,6 @@ def test_the_figures_that_are_shipped_come_from_a_demo_on_stdin(
         assert not target.exists()
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(shown)))
     assert figures.main() == 0
-    assert json.loads(target.read_text()) == figures.figures(shown)
     for way, one in zip(WAYS, shown["evaluations"], strict=True):
         for kind, rate in (("words", "wer"), ("chars", "cer")):
             shipped, found = json.loads(target.read_text())[kind][way], one["rates"][rate]
@@ -250,8 +250,8 @@ def test_a_run_that_is_killed_and_goes_on_gives_each_row_once_and_the_same(
 ) -> None:
     """Windows, failures, four codecs and the language model among it; every process of it gets SIGKILL."""
     num_units, again, log = len(units["manifest"]), tmp_path / "again", tmp_path / "log"
-    threads = run.info()["config"]["encode"]["threads"]
-    more = ("--lm", str(LM), "--keep-emissions", "--set", f"encode.threads={threads}", *HERE)
+    encode = run.info()["config"]["encode"]
+    more = ("--lm", str(LM), "--keep-emissions", "--set", f"encode.threads={encode['threads']}", *HERE)
     argv = command(CORPUS / "manifest", again, MODEL, *more)
     kept: dict[Path, bytes] = {}  # commits, which tell when they were made
     for num in KILLED_AT:
@@ -281,10 +281,10 @@ def test_windows_hear_what_is_heard_in_one_piece(
 ) -> None:
     """Those that the demo's run took through the layers in windows. Who sees less far differs a little anywhere."""
     long = [one for unit in units["manifest"] for one in unit if (one.duration_s or 0.0) > EncodeConfig.whole_s]
-    assert len(long) == 2
     whole = encoded([[one] for one in long], whole_s=1_000.0)
     stored = [commit.emissions for commit in run.commits().values() if commit.emissions]
     windowed = {name: kept.emissions for each in stored for name, kept in read(run.folder, each).items()}
+    assert len(whole) == 2
     for name, one in whole.items():
         assert not np.array_equal(rounded(one.emissions), windowed[name])  # they are two ways
         assert np.mean(one.emissions.argmax(axis=1) != windowed[name].argmax(axis=1)) < 0.02, name

@@ -258,7 +258,7 @@ def test_what_is_anybody_elses_is_not_written_over(run, tmp_path, overwrite):
     made(tmp_path / "out/run", recordings(2))
     before = tree_of(tmp_path / "out")
     assert "out is not an evaluation and not empty (it holds run)" in refusal(run, out=tmp_path / "out")
-    (tmp_path / "out/evaluation.json").write_text("{}")
+    (tmp_path / "out/evaluation.json").write_text('{\n "nightshift": "0.1.0"}')
     told = refusal(run, out=tmp_path / "out", overwrite=overwrite)
     assert "out/run is a run, and not its evaluation: give another directory by --out" in told
     (tmp_path / "out/evaluation.json").unlink()

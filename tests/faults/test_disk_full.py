@@ -30,7 +30,9 @@ mount -o remount,size=64m "$disk"
 READ_ONLY = """
 "$@" >"$folder/out" 2>"$folder/err" & run=$!
 until [ "$(ls "$disk/run/commits" 2>/dev/null | wc -l)" -ge 3 ]; do sleep 0.02; done
-until mount -o remount,ro "$disk" 2>/dev/null; do :; done
+# A run that stands still meanwhile does not end before; a disk on which a file is being written stays as it is.
+until kill -STOP $run && mount -o remount,ro "$disk" 2>/dev/null; do kill -CONT $run; sleep 0.01; done
+kill -CONT $run
 wait $run; echo $? >"$folder/code"
 ls "$disk/run/commits" | wc -l >"$folder/commits"
 mount -o remount,rw "$disk"
@@ -60,15 +62,15 @@ def stop_and_resume(what_happens: str, size: str, argv: list[str], folder: Path)
     return Stopped(told["code"].strip(), told["err"], int(told["commits"]))
 
 
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    return corpora.write("parquet", tmp_path / "corpus", corpora.clips())
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return corpora.write("parquet", tmp_path_factory.mktemp("disk") / "corpus", corpora.clips())
 
 
-@pytest.fixture
-def expected(corpus: Path, sample: Path, tmp_path: Path):
-    calm(command(corpus, tmp_path / "calm", sample / "model", "--set", "read.unit_s=1", *HERE))
-    return rows(tmp_path / "calm")
+@pytest.fixture(scope="module")
+def expected(corpus: Path, sample: Path):
+    calm(command(corpus, corpus.parent / "calm", sample / "model", "--set", "read.unit_s=1", *HERE))
+    return rows(corpus.parent / "calm")
 
 
 @pytest.mark.parametrize(

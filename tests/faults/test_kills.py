@@ -38,7 +38,12 @@ def kill_again_and_again(
 
 @pytest.mark.parametrize(
     ("address", "num_kills", "share_of_ends"),
-    [pytest.param(HERE, 12, 1.0, id="here"), pytest.param(ON_RAY, 8, 0.6, id="ray", marks=pytest.mark.ray)],
+    [
+        pytest.param(HERE, 4, 1.0, id="here"),
+        pytest.param(HERE, 12, 1.0, id="here-longer", marks=pytest.mark.slow),
+        pytest.param(ON_RAY, 2, 0.6, id="ray", marks=pytest.mark.ray),
+        pytest.param(ON_RAY, 8, 0.6, id="ray-longer", marks=[pytest.mark.ray, pytest.mark.slow]),
+    ],
 )
 @pytest.mark.timeout(600)
 def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(
@@ -48,8 +53,8 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(
     write_corpus(tmp_path / "corpus", num_recordings=34)
 
     def argv_of(out: Path | str, *where: str) -> list[str]:
-        manifest, more = tmp_path / "corpus" / "manifest.jsonl", ("--set", "read.unit_s=2", "--keep-emissions")
-        return command(manifest, out, sample / "model", *more, *(where or address))
+        manifest, keys = tmp_path / "corpus" / "manifest.jsonl", ("--set", "read.unit_s=2", "--set", "encode.actors=1")
+        return command(manifest, out, sample / "model", *keys, "--keep-emissions", *(where or address))
 
     calm(argv_of(tmp_path / "calm", *HERE))
     expected = rows(tmp_path / "calm")

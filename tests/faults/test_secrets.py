@@ -40,6 +40,7 @@ ENVIRONMENT = {
     "HF_TOKEN": "hf_5ec2e7hu6",
     "GOOGLE_APPLICATION_CREDENTIALS": "/nowhere/5ec2e7g00gle",
 }
+LIMITS = ("read.unit_s=20", "read.storage_deadline_s=2", "encode.actors=1")
 SECRETS = [SIGNATURE, *ENVIRONMENT.values()]
 # A driver that afterwards writes down what Ray itself keeps: functions, jobs, actors.
 DRIVER = """
@@ -102,7 +103,7 @@ def children_of(run: "subprocess.Popen[str]") -> tuple[dict[int, bytes], bytes]:
                 if b"pipeline.read.child" in line:
                     environments[process] = Path(f"/proc/{process}/environ").read_bytes()
                 lines += line
-        time.sleep(0.05)
+        time.sleep(0.2)
     return environments, lines
 
 
@@ -118,7 +119,7 @@ def test_known_secrets_are_found_nowhere_but_where_they_must_be(sample, tmp_path
         lines = [{"audio_filepath": there} for there in [*(f"{url}/{name}?{query}" for name in names), elsewhere]]
         (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         arguments = ["transcribe", str(tmp_path / "manifest.jsonl"), str(out), "--model", str(sample / "model")]
-        limits = ["--set", "read.unit_s=20", "--set", "read.storage_deadline_s=2"]
+        limits = [part for key in LIMITS for part in ("--set", key)]
         with (left / "out").open("wb") as stdout, (left / "err").open("wb") as stderr:
             run = subprocess.Popen(
                 [sys.executable, "-c", DRIVER, str(left / "ray"), *arguments, *limits],

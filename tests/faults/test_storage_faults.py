@@ -123,7 +123,7 @@ def test_a_store_that_is_away_for_half_a_minute(
     proxy.requests.clear()
     argv = command(source, out, sample / "model", "--set", "read.unit_s=2", *address)
     process = started(argv, log, ray_folder)
-    ends = time.monotonic() + 120
+    ends = time.monotonic() + 240
     direct = Folder(f"{out}/commits")
     while not direct.names() and process.poll() is None and time.monotonic() < ends:
         time.sleep(0.1)

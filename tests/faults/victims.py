@@ -26,7 +26,7 @@ TITLES = (
     ("raylet/raylet", "node"),
 )
 NODE, GROUP = "node", "driver and all"  # with these the run ends; the same command goes on
-ENDS_S = 120.0  # for a run that is left alone, or whose node is gone: longer is a hang
+ENDS_S = 240.0  # for a run that is left alone, or whose node is gone: longer is a hang
 
 
 def descendants(process: int) -> list[int]:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,14 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(material: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This material in place of what is bundled."""
     monkeypatch.setattr(bundled, "SUITE", material / "suite.toml")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two of torch's, where other tests want the CPUs too, spend half of them on waiting for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "MAX_THREADS", 1)
+        yield
 
 
 @pytest.fixture(scope="module")

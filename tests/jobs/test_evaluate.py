@@ -67,6 +67,17 @@ def test_several_runs_are_columns_and_each_is_compared_with_the_first(run, tmp_p
     assert (out / "bad/report.html").exists()
 
 
+def test_what_has_no_interval_or_nothing_in_common_is_told(run, tmp_path, evaluate):
+    made(tmp_path / "few", [heard("x", "a b", "a c"), heard("y", "a", "a")])
+    code, stdout, _ = evaluate(run, tmp_path / "few", "--out", tmp_path / "out", "--no-audio")
+    assert code == 0
+    assert "In brackets 95 % intervals, by resampling 24 recordings.\n" in stdout
+    assert "No intervals of few, by resampling 2 recordings: it takes 5 or more.\n" in stdout
+    assert "few beside run: no recording has words that both have scored alike.\n" in stdout
+    code, stdout, _ = evaluate(tmp_path / "few", "--no-audio")
+    assert "No intervals, by resampling 2 recordings: it takes 5 or more.\n" in stdout and "brackets" not in stdout
+
+
 def test_json_is_one_object_on_the_last_line(run, evaluate):
     code, stdout, _ = evaluate(run, "--json", "--no-audio", "--set", "score.normalizer=unicode")
     assert code == 0
@@ -81,6 +92,7 @@ def test_what_is_incomplete_or_says_nothing_is_an_exit_code(tmp_path, evaluate, 
     made(tmp_path / "part", recordings(), done=lambda unit: unit != 2)
     code, _, stderr = evaluate(tmp_path / "part")
     assert code == 1
+    assert stderr.splitlines()[-1] == "nightshift: part: not complete, and these are the figures of a part"
     assert "warning: " in stderr and "6 of its 7 units are done, and only those are evaluated" in stderr
     made(tmp_path / "silent", [failed("a", "x")])
     code, stdout, stderr = evaluate(tmp_path / "silent")
@@ -98,6 +110,9 @@ def test_what_is_incomplete_or_says_nothing_is_an_exit_code(tmp_path, evaluate, 
         (("a", "--price", "nan"), "--price must be zero or above and finite, not nan"),
         (("a", "--worst", "-1"), "--worst must be zero or above, not -1"),
         (("a", "--out", "out"), "no run there"),
+        (("a", "--out", ""), "--out is empty"),
+        (("a", "--references", ""), "--references is empty"),
+        (("a", "--group", ""), "--group is empty"),
         (("a", "--set", "score.normaliser=basic"), "unknown configuration key score.normaliser; did you mean"),
     ],
 )

@@ -174,6 +174,15 @@ def test_other_files_where_it_would_write_are_refused_before_anything_is_transcr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
 
 
+def test_references_that_are_no_table_are_refused_before_anything_is_transcribed(material, evaluate, tmp_path):
+    (material / "names.csv").write_text("id,name\na,b\n")
+    for name, told in (("gone.csv", "no such file"), ("names.csv", "no column with references")):
+        suite = write_suite(material / "with.toml", models=MODELS, evaluate={"references": name})
+        code, _, stderr = evaluate(suite, tmp_path / "out")
+        assert code == 2 and told in stderr.splitlines()[-1]
+        assert not (tmp_path / "out").exists()
+
+
 def test_another_suite_s_runs_are_refused_with_what_to_do(material, whole, suite, evaluate):
     """Not with --overwrite, which here scores anew and deletes no run."""
     datasets = {"clean": {"input": "clean/manifest.jsonl"}, "stereo": {"input": "stereo"}}

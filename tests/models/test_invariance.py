@@ -94,7 +94,7 @@ def check(logits: Tensor, alone: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(sizes=recordings)
 def test_no_packed_batch_changes_a_recording(name: str, sizes: list[tuple[int, float]]) -> None:
     """The risk: a transcript that depends on its neighbours, their number, or their order."""

@@ -11,7 +11,7 @@ from tests.read.bad_decoders import num_channels as num_channels
 TOLD = Path(os.environ["TMPDIR"])
 
 if (TOLD / "leave").exists() and not os.fork():  # what it leaves behind holds its pipes
-    time.sleep(10)
+    time.sleep(60)
     (TOLD / "outlived").mkdir()
     os._exit(0)
 for number in (signal.SIGTERM, signal.SIGSEGV):

@@ -1,6 +1,7 @@
 """A store for tests: it counts what is asked of it, and how much of that at the same time."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import AbstractBufferedFile
 
 PROTOCOL = "counting"
-WAIT_S = 0.002  # an answer's way: long enough for others to be asked for meanwhile
+WAIT_S = 0.002  # an answer's way
+GIVE_UP_S = 20.0  # on requests that a test awaits: whoever makes them all at once needs a moment, however slow
 
 
 class Sized:
@@ -35,19 +37,32 @@ class Counting(AsyncFileSystem):  # type: ignore[misc]
     errors: ClassVar[dict[str, list[Exception]]] = {}  # for the next requests for a file
     asked: ClassVar[list[tuple[str, int, int]]] = []  # path, first byte, number of bytes
     num_infos = num_served = num_now = most_at_once = 0
+    num_awaited = 0  # requests that must be under way at the same time before the first is answered
 
     @classmethod
     def clear(cls) -> None:
         for kept in (cls.contents, cls.etags, cls.errors, cls.asked):
             kept.clear()
-        cls.num_infos = cls.num_served = cls.num_now = cls.most_at_once = 0
+        cls.num_infos = cls.num_served = cls.num_now = cls.most_at_once = cls.num_awaited = 0
+
+    @classmethod
+    async def _way(cls) -> None:
+        """Of an answer. Who waits for more requests than are ever made waits once."""
+        cls.num_now += 1
+        cls.most_at_once = max(cls.most_at_once, cls.num_now)
+        try:
+            ends = time.monotonic() + GIVE_UP_S
+            await asyncio.sleep(WAIT_S)
+            while cls.most_at_once < cls.num_awaited:
+                if time.monotonic() > ends:
+                    cls.num_awaited = 0
+                await asyncio.sleep(WAIT_S)
+        finally:
+            cls.num_now -= 1
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
         cls, path = type(self), self._strip_protocol(path)
-        cls.num_now += 1
-        cls.most_at_once = max(cls.most_at_once, cls.num_now)
-        await asyncio.sleep(WAIT_S)
-        cls.num_now -= 1
+        await cls._way()
         if cls.errors.get(path):
             raise cls.errors[path].pop(0)
         if path not in cls.contents:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,15 +125,21 @@ def test_one_child_serves_many_recordings(guard: Guard) -> None:
 
 def test_a_child_that_something_else_killed_costs_nothing(guard: Guard) -> None:
     """A machine out of memory kills what it likes; the recording was not at fault."""
-    for signal_at in ("rest", "work"):
-        child = guard.start()
-        guard.decode(b"")
-        if signal_at == "rest":
-            child.kill()
-            child.wait()
-        else:
-            threading.Timer(0.2, child.kill).start()
-        assert guard.decode(b"wait").audio[0] != child.pid
+    child = guard.start()
+    guard.decode(b"")
+    child.kill()
+    child.wait()
+    assert guard.decode(b"").audio[0] != child.pid
+
+    class Killing(Stored):
+        def read_at(self, start: int, length: int) -> bytes:
+            if not self.asked:
+                child.kill()
+            return super().read_at(start, length)
+
+    child = guard.start()
+    guard.decode(b"")
+    assert guard.decode(Killing(b"work")).audio[0] != child.pid
 
 
 def test_a_decoder_that_cannot_start_is_no_fault_of_a_recording() -> None:
@@ -363,9 +368,9 @@ def test_a_file_that_is_read_over_and_over_is_given_up(own: Guard) -> None:
 
 
 def test_the_time_of_a_slow_store_is_not_the_decoders() -> None:
-    guard = Guard(dataclasses.replace(LIMITS, timeout_s=0.5), "tests.read.bad_decoders:read_twice")
+    guard = Guard(dataclasses.replace(LIMITS, timeout_s=1.0), "tests.read.bad_decoders:read_twice")
     try:
-        slow = Stored(DATA[: FIRST * 3], wait_s=0.8)  # more than its deadline, and than an orphan's
+        slow = Stored(DATA[: FIRST * 3], wait_s=1.3)  # more than its deadline, and together than an orphan's
         assert len(guard.decode(slow, Cut(0.0, slow.size, 1)).audio) == slow.size + 1
     finally:
         guard.stop()
@@ -394,7 +399,7 @@ time.sleep(60)
     finally:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-    deadline = time.monotonic() + TIMEOUT_S + ORPHAN_S + 5
+    deadline = time.monotonic() + TIMEOUT_S + ORPHAN_S + 60
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)
     try:

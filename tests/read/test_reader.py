@@ -25,7 +25,7 @@ from pipeline.sources.recognise import open_source
 from pipeline.unit import Unit
 from tests.read.counting import counting_store
 
-CONFIG = ReadConfig(storage_deadline_s=5.0)
+CONFIG = ReadConfig(storage_deadline_s=60.0)
 
 
 def clip(number: int) -> bytes:

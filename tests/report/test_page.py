@@ -222,7 +222,7 @@ def test_verdicts(value: float | None, interval: Any, told: str) -> None:
     ("changes", "told"),
     [
         ({"slices": (), "worst_slices": ()}, "There are no columns to slice by"),
-        ({"worst": ()}, "No recording has a word error"),
+        ({"worst": ()}, "None was asked for"),
         ({"worst_slices": ()}, "none of 3"),
         ({"coverage": Coverage(1, 1)}, "No recording failed"),
         ({"calibration": Calibration("words", (), 0.0)}, "No words were compared"),

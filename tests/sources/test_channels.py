@@ -21,7 +21,7 @@ from pipeline.sources.entries import Entry, Piece
 from pipeline.unit import Unit
 from tests.read.counting import counting_store
 
-EACH = ReadConfig(channels="each", storage_deadline_s=5.0)
+EACH = ReadConfig(channels="each", storage_deadline_s=60.0)
 
 
 def wav(num_channels: int, seconds: float = 0.1) -> bytes:
@@ -131,6 +131,7 @@ def test_files_are_looked_into_many_at_a_time_as_they_are_listed(monkeypatch: py
 
     with counting_store() as store:
         store.contents.update({f"bucket/{number}": long for number in range(100)})
+        store.num_awaited = 10
         stream = expand(pieces(), EACH)
         first = next(stream)
         assert len(taken) == 40

@@ -290,6 +290,7 @@ def shard_of(num_rows: int, in_group: int, num_bytes: int, seed: int = 0) -> byt
 
 def test_of_a_store_only_what_is_not_audio_is_read_and_once(store: type[Counting]) -> None:
     found = remote(store, {f"{n}.parquet": shard_of(60, 20, 30_000, n) for n in range(12)})
+    store.num_awaited = 5
     listed = [entry for piece in ParquetFiles(found, CONFIG).pieces() for entry in piece.entries]
     assert [(e.id, e.reference) for e in listed] == [
         (f"{shard}:{row}", f"t{row}") for shard in sorted(map(str, range(12))) for row in range(60)
@@ -297,7 +298,7 @@ def test_of_a_store_only_what_is_not_audio_is_read_and_once(store: type[Counting
     size = sum(map(len, store.contents.values()))
     assert store.num_served < 0.06 * size  # the last 64 kB of each, in which the footer is, are 0.036
     assert len(store.asked) <= 12 * (2 + 2 * 3) and not store.num_infos
-    assert store.most_at_once > 4
+    assert store.most_at_once >= 5
 
 
 def test_a_listing_may_end_early(store: type[Counting]) -> None:

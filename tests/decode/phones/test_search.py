@@ -270,7 +270,7 @@ def test_many_homophones_and_labels_in_one_frame_have_room() -> None:
     doubtful = np.full((3, 51), -math.log(51))
     beams = one(
         WordSearch(vocabulary, lexicon).decode(
-            [doubtful], SearchOptions(beam_width=3000, num_best=3000, prune_history=False, max_effort=1e12)
+            [doubtful], SearchOptions(beam_width=1500, num_best=1500, prune_history=False, max_effort=1e12)
         )
     ).beams
     assert len({beam.text for beam in beams}) == len(beams) > 1000
