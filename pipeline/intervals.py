@@ -17,8 +17,9 @@ Floats = npt.NDArray[np.float64]
 
 NUM_RESAMPLES = 2000  # the ends move by about 2 % of the interval's width from one seed to the next
 FEWEST_GROUPS = 5  # of fewer an interval would say little
-# Of fewer, intervals are too narrow and p is too small: of 5, 10 and 15 speakers 80, 88 and 90 % of intervals hold what
-# 95 % should (of 50, 92 %), and p is below 0.05 in 14, 10 and 8 of 100 pairs of systems that err as often (of 50, in 6).
+# Of fewer, intervals are too narrow and p is too small: of 5, 10 and 15 speakers 80, 88 and 90 % of intervals hold
+# what 95 % should (of 50, 92 %), and p is below 0.05 in 14, 10 and 8 of 100 pairs of systems that err as often (of 50,
+# in 6).
 FEW_GROUPS = 15
 CHUNK = 4_000_000  # drawn counts in memory at a time
 FEW_CELLS = 2000  # up to here nothing is compiled: half a second

@@ -240,8 +240,8 @@ def _doubts(found: Comparison) -> list[str]:
         "scored against other references": found.num_references_differ,
     }
     left_out = [f"{num:,} {what}" for what, num in counts.items() if num]
-    num = found.num_common - found.num_references_differ
-    told = f"{found.second} beside {found.first}: {num:,} recordings are compared, and left out are those that are "
+    which = f"{found.second} beside {found.first}: {found.num_compared:,} recordings are compared"
+    told = f"{which}, and left out are those that are "
     return [told + ", ".join(left_out)] if left_out else []
 
 

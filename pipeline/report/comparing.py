@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.report.audio import Sound
 
 MOST_PAIRS, FEWEST_PAIRS = 60, 3  # recordings that are shown: together, and of each comparison
+NUM_RATES = 5  # of the figures of a comparison, the first; the others are counts
 LOWEST = "\u25cf"
 
 
@@ -148,12 +149,16 @@ def _pair(one: Comparison, shown: Sequence[Difference], name: str, sounds: Mappi
         told = f"{count(one.num_references_differ)}, left out: they were scored against other references"
         figures.append(("References differ", told))
     none = element("p", "No recording was heard differently.", class_="note")
+    most = [
+        element("h3", "Where they differ most"),
+        recordings.differences(one, shown, name, sounds) if shown else none,
+    ]
+    is_known = one.difference.value is not None
     content = markup(
         element("p", _verdict(one), class_="verdict"),
         _left_out(one),
-        facts(figures),
-        element("h3", "Where they differ most"),
-        recordings.differences(one, shown, name, sounds) if shown else none,
+        facts(figures if is_known else figures[NUM_RATES:]),
+        most if is_known else None,
     )
     return Section(name, [second, " and ", first], content)
 
@@ -170,7 +175,7 @@ def _by_segments(one: Comparison) -> str:
 def _verdict(one: Comparison) -> Child:
     first, second, found = of_data(one.first), of_data(one.second), one.difference
     if found.value is None:
-        return "There is nothing to compare: no recording with words in its reference was scored in both."
+        return "There is nothing to compare: no recording with words in its reference was scored in words by both."
     if found.value == 0:
         return ["The word error rates of ", second, " and ", first, " are the same."]
     which = "lower" if found.value < 0 else "higher"

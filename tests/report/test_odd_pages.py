@@ -85,3 +85,13 @@ def test_phones_are_counted_beside_words() -> None:
     page = comparison_page(Report((one, other), ()), {}, {})
     assert "12.34%" in Seen(page).text and ">PER<" in page
     assert ">PER<" not in comparison_page(Report((other, small()), ()), {}, {})
+
+
+def test_of_runs_that_have_nothing_in_common_there_are_counts_alone() -> None:
+    nothing = Rate(None)
+    pair = figures.comparison(
+        num_common=0, first_wer=nothing, second_wer=nothing, difference=nothing, most_different=(), num_segments=0
+    )
+    text = check(comparison_page(Report((small(), small(name="large")), (pair,)), {}, {})).text
+    assert "There is nothing to compare" in text and "Only in base50" in text
+    assert "WER of base" not in text and "heard differently" not in text
