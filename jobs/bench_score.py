@@ -114,7 +114,8 @@ def _here(run: "Run", out: Path, address: str | None) -> Side:
     done = measured([sys.executable, *command])
     (found,) = json.loads(done.out.splitlines()[-1])["evaluations"]
     stages = json.loads((out / "run" / SUMMARY).read_text())["stage_cpu_s"]
-    return Side(name, *_used(done), by_phase(done.told, done.wall_s), stages, found["words"], found["chars"])
+    words, chars = ({kind: found[level][kind] for kind in COUNT_FIELDS} for level in ("words", "chars"))
+    return Side(name, *_used(done), by_phase(done.told, done.wall_s), stages, words, chars)
 
 
 def _there(run: "Run") -> Side:

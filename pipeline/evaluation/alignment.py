@@ -5,7 +5,6 @@ Knows nothing of where texts come from, of how they were normalised, or of what 
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -59,16 +58,16 @@ class _Found:
     alignments: list[pa.Array]  # (levels) of (N,)
 
 
-def align(references: Strings, texts: Strings, num_threads: int = 1) -> Aligned:
+def align(references: Strings, texts: Strings) -> Aligned:
     """Pairs of normalised texts; white space of any kind and number counts as one space between words."""
     said, heard = large(references), large(texts)
     if len(said) != len(heard):
         raise ValueError(f"{len(said):,} references and {len(heard):,} texts")
-    found = _aligned(_Pairs(texts_of(said), texts_of(heard), is_null(said) | is_null(heard)), 2, num_threads)
+    found = _aligned(_Pairs(texts_of(said), texts_of(heard), is_null(said) | is_null(heard)), 2)
     return Aligned(_errors(found.counts[:, 0]), _errors(found.counts[:, 1]), *found.alignments)
 
 
-def oracle(references: Strings, nbests: Strings, num_threads: int = 1) -> Errors:
+def oracle(references: Strings, nbests: Strings) -> Errors:
     """Word errors of the alternative that has the fewest, the first of several such.
 
     Zeros where there is no reference, or no list of alternatives, or nothing in it.
@@ -78,7 +77,7 @@ def oracle(references: Strings, nbests: Strings, num_threads: int = 1) -> Errors
         raise ValueError(f"{len(said):,} references and {len(lists):,} lists of alternatives")
     heard, of = large(lists.flatten()), pc.list_parent_indices(lists).to_numpy()
     is_missing = is_null(heard) | is_null(said)[of]
-    found = _aligned(_Pairs(texts_of(said, of), texts_of(heard), is_missing), 1, num_threads)
+    found = _aligned(_Pairs(texts_of(said, of), texts_of(heard), is_missing), 1)
     there = np.flatnonzero(~is_missing)
     best_first = there[np.lexsort((found.counts[there, 0, 1:].sum(axis=1), of[there]))]
     best = best_first[np.diff(of[best_first], prepend=-1) > 0]
@@ -122,10 +121,9 @@ def _errors(counts: npt.NDArray[np.int32]) -> Errors:
     return Errors(*(counts[:, kind].astype(np.int64) for kind in range(4)))
 
 
-def _aligned(pairs: _Pairs, num_levels: int, num_threads: int) -> _Found:
+def _aligned(pairs: _Pairs, num_levels: int) -> _Found:
     _compile()
-    with ThreadPoolExecutor(num_threads, "align") as pool:
-        parts = list(pool.map(lambda part: _align_part(part, num_levels), pairs.parts()))
+    parts = [_align_part(part, num_levels) for part in pairs.parts()]
     alignments = [pa.concat_arrays([part.alignments[level] for part in parts]) for level in range(num_levels)]
     return _Found(np.concatenate([part.counts for part in parts]), alignments)
 

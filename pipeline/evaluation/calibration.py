@@ -4,19 +4,18 @@ Knows nothing of how confidences come about.
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.evaluation.alignment import steps
+from pipeline.evaluation.buffers import large, texts_of
 from pipeline.evaluation.results import Bin, Calibration
-from pipeline.evaluation.rows import ALIGNMENT_SYMBOLS
 
 NUM_BINS = 10  # of equal width
 COLUMNS = ("word_alignment", "word_confidences", "confidence", "word_hits", "word_substitutions", "word_insertions")
-RIGHT, DELETED = ALIGNMENT_SYMBOLS.index("="), ALIGNMENT_SYMBOLS.index("D")
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,20 +48,32 @@ class Counts:
 
 def count(table: pa.Table) -> Counts:
     """Of scored rows, as `rows.SCHEMA` has them; those without words count nothing."""
+    _compile()
     compared = table.select(COLUMNS).filter(pc.is_valid(table["word_alignment"]))
-    return Counts(_sums(*_words(compared)), _sums(*_recordings(compared)))
+    return Counts(_words(compared), _sums(*_recordings(compared)))
 
 
-def _words(table: pa.Table) -> tuple[Floats, Floats]:
-    """Of the words heard the confidence (NaN: not known), and 1 of what is right."""
+@cache
+def _compile() -> None:
+    from pipeline.compiled import one_at_a_time
+
+    with one_at_a_time():
+        _words(pa.table({"word_alignment": ["1="], "word_confidences": pa.array([[0.5]], pa.list_(pa.float32()))}))
+
+
+def _words(table: pa.Table) -> Floats:
+    """Of the words heard."""
+    from pipeline.evaluation.spans import FITS, add_up_confidences
+
     told = table.filter(pc.is_valid(table["word_confidences"]))
-    lists = told["word_confidences"].combine_chunks()
-    offsets, codes = steps(told["word_alignment"])
-    heard = codes != DELETED
-    num_heard = np.diff(np.concatenate([[0], np.cumsum(heard)])[offsets])
-    if not np.array_equal(num_heard, pc.list_value_length(lists).to_numpy()):
+    lists, sums = told["word_confidences"].combine_chunks(), _nothing()
+    confidences, offsets = _floats(lists.flatten()), np.zeros(len(told) + 1, np.int64)
+    np.cumsum(pc.list_value_length(lists).to_numpy(), out=offsets[1:])
+    for array in (confidences, offsets):
+        array.setflags(write=False)  # numba compiles the same once more for arrays that can be written
+    if add_up_confidences(texts_of(large(told["word_alignment"])), offsets, confidences, sums) != FITS:
         raise ValueError("word_confidences are not those of the words that word_alignment aligns")
-    return _floats(lists.flatten()), (codes[heard] == RIGHT).astype(np.float64)
+    return sums
 
 
 def _recordings(table: pa.Table) -> tuple[Floats, Floats]:

@@ -37,6 +37,7 @@ from pipeline.score import ScoreSettings
 from pipeline.session import ray_session
 
 NUM_CONFUSIONS = 50  # of each kind
+FEW_UNITS = 100  # up to so many, two million recordings, a Ray of our own takes longer to start than threads to score
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,9 @@ def _score(requests: Sequence[EvaluationRequest], asked: Asked, output: Output, 
 def _request(one: Named, asked: Asked, output: Output, table: Table | None, progress: Progress) -> EvaluationRequest:
     evaluated = Evaluated.of(runs.find(one.url, asked.config.read.storage_deadline_s))
     config = asked.config
-    if config.run.address is None and config.run.cluster == "local" and len(grouped(evaluated.commits)) < 2:
-        config = replace(config, run=replace(config.run, address="here"))  # Ray would start for nothing
+    few = len(grouped(evaluated.commits)) <= FEW_UNITS
+    if config.run.address is None and config.run.cluster == "local" and few:
+        config = replace(config, run=replace(config.run, address="here"))
     target = output.rows_of(one)
     request = EvaluationRequest(one.url, target, config, asked.overwrite, evaluated=evaluated, table=table)
     request.check()

@@ -105,9 +105,12 @@ def _sounds(run: Run | None, ids: Sequence[str]) -> Mapping[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Results as JSON has them: what has no number there is null."""
+    """Results as JSON has them, with the numbers that follow from others: what has no number there is null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {key.name: plain(getattr(value, key.name)) for key in dataclasses.fields(value)}
+        kept = {key.name: getattr(value, key.name) for key in dataclasses.fields(value)}
+        known = {name: getattr(value, name) for name, of in vars(type(value)).items() if isinstance(of, property)}
+        follows = {name: told for name, told in known.items() if told is None or isinstance(told, int | float)}
+        return {name: plain(told) for name, told in {**kept, **follows}.items()}
     if hasattr(value, "_asdict"):
         return plain(value._asdict())
     if isinstance(value, Mapping):

@@ -126,6 +126,12 @@ class Speed:
         return self.audio_s / self.wall_s if self.wall_s else None
 
     @property
+    def audio_hours_per_compute_hour(self) -> float | None:
+        """Of all workers together, however many there were."""
+        worked_s = sum(self.stage_s.values())
+        return self.audio_s / worked_s if worked_s else None
+
+    @property
     def is_of_decoding(self) -> bool:
         """Alone: of a run that decoded what another had encoded, whose time and cost are in no figure."""
         return bool(self.stage_s) and "encode" not in self.stage_s

@@ -41,6 +41,36 @@ def expand(alignments: Texts, offsets: Numbers, codes: npt.NDArray[np.uint8]) ->
 
 
 @entry
+def add_up_confidences(
+    alignments: Texts, offsets: Numbers, confidences: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]
+) -> int:
+    """Of the words heard, whose confidences lie from each row's offset: by confidence, in bins of equal width, add how
+    many, their confidences and how many are right to sums (3, bins). NaN is not known, and not counted.
+
+    The row whose words are not as many as its confidences, or FITS.
+    """
+    num_bins = sums.shape[1]
+    for row in range(len(alignments.starts)):
+        i, at = alignments.starts[row], offsets[row]
+        while i < alignments.ends[row]:
+            kind, length, i = _next_run(alignments, i)
+            if kind == DELETED:
+                continue
+            if at + length > offsets[row + 1]:
+                return row
+            for confidence in confidences[at : at + length]:
+                if not np.isnan(confidence):
+                    place = min(max(int(confidence * num_bins), 0), num_bins - 1)
+                    sums[0, place] += 1.0
+                    sums[1, place] += confidence
+                    sums[2, place] += kind == EQUAL
+            at += length
+        if at != offsets[row + 1]:
+            return row
+    return FITS
+
+
+@entry
 def confused_words(said: Texts, heard: Texts, alignments: Texts, spans: Numbers) -> int:
     """Fill (errors, 4) where each wrong word is, in what was said and in what was heard; of nothing an empty span.
 

@@ -161,6 +161,8 @@ def speed(evaluation: Evaluation) -> Section:
         took = clock(found.wall_s) + ("" if found.has_start else ", without its start")
         took += ", decoding alone: another run has encoded" if found.is_of_decoding else ""
         pairs += [("Time", took), ("Speed", f"{times(found.times_real_time)} times real time")]
+    if (per_hour := found.audio_hours_per_compute_hour) is not None:
+        pairs.append(("Audio per hour of work", f"{times(per_hour)} hours, of all workers together"))
     if found.price_per_hour is not None:
         pairs.append(("Price", f"{found.price_per_hour:,.2f} an hour"))
     if found.cost is not None:

@@ -97,6 +97,16 @@ def test_a_comparison_asks_for_the_sound_of_what_it_shows_alone(run, tmp_path, m
     assert asked_for[-1] == ids_on_comparison_page(report) == ["r4"]
 
 
+def test_figures_that_follow_from_others_are_kept_with_them(run):
+    (one,) = done(run).evaluations
+    kept = json.loads((run / "evaluation/evaluation.json").read_text())["evaluations"][0]
+    assert kept["words"]["rate"] == kept["rates"]["wer"]["value"] == 3 / 36
+    assert kept["speed"]["times_real_time"] == one.speed.times_real_time
+    worked_s = sum(kept["speed"]["stage_s"].values())
+    assert kept["speed"]["audio_hours_per_compute_hour"] == kept["speed"]["audio_s"] / worked_s
+    assert "of all workers together" in (run / "evaluation/report.html").read_text()
+
+
 @pytest.mark.parametrize("content", ["{}", "[]", "what?", '{"name": "a model"}'])
 def test_a_run_json_of_anybody_elses_is_no_run(content, tmp_path):
     (tmp_path / "theirs").mkdir()
