@@ -3,7 +3,6 @@
 Columns throughout: a million recordings one by one would take minutes. Knows nothing of how they are scored.
 """
 
-import io
 import json
 import shutil
 import time
@@ -18,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from jobs.bench_material import say
 from pipeline import run as runs
@@ -35,6 +33,7 @@ from pipeline.run import Run
 from pipeline.score import ScoreSettings
 from pipeline.sources.entries import Entry
 from pipeline.store import Folder
+from pipeline.write import DISTINCT, parquet
 
 MADE = "made.json"
 MOST_STREAMED = 2_000_000  # words that the grammar says in a row; a recording begins at any of them
@@ -120,10 +119,9 @@ class _Transcribed:
 
     def _written(self, unit: int, table: pa.Table) -> Commit:
         """As the write stage does, but that it does not wait for the disk."""
-        file = io.BytesIO()
-        pq.write_table(table, file, compression="zstd")
-        part = Stored.named("part", unit, 0, file.getvalue())
-        (self._data / part.name).write_bytes(file.getvalue())
+        data = parquet(table, DISTINCT)
+        part = Stored.named("part", unit, 0, data)
+        (self._data / part.name).write_bytes(data)
         return Commit(unit, part.name, part.size, part.sha256, "", tally_of(table), written_at=time.time())
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pipeline.errors import StageError
 
-SAMPLE_EVERY_S = 0.5  # to add up the pages of a process takes some hundredths of a second for each GB
+FIRST_AFTER_S = 0.05  # then ever more seldom
+SAMPLE_EVERY_S = 0.5  # at last: to add up the pages of a process takes some hundredths of a second for each GB
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -51,7 +52,7 @@ def measured(command: Sequence[str]) -> Measured:
     if child.returncode:
         raise StageError(f"{' '.join(command)}: exit {child.returncode}", "\n".join(line for _, line in told))
     cpu_s = max(used.ru_utime + used.ru_stime, sum(tree.cpu_s.values()))
-    return Measured(wall_s, cpu_s, max(used.ru_maxrss * 1024, tree.peak_bytes), "".join(out), tuple(told))
+    return Measured(wall_s, cpu_s, tree.peak_bytes, "".join(out), tuple(told))
 
 
 class _Tree:
@@ -64,8 +65,12 @@ class _Tree:
         self.cpu_s: dict[int, float] = {}  # by process, when last seen
 
     def watch(self) -> None:
-        while not self.done.wait(SAMPLE_EVERY_S):
-            self.peak_bytes = max(self.peak_bytes, sum(map(_bytes, self._processes())))
+        wait_s = FIRST_AFTER_S
+        while not self.done.wait(wait_s):
+            wait_s = min(1.5 * wait_s, SAMPLE_EVERY_S)
+            found = self._processes()
+            # Not `ru_maxrss`: a process has that from whoever started it, too.
+            self.peak_bytes = max(self.peak_bytes, sum(map(_bytes, found)), *map(_peak_bytes, found))
 
     def _processes(self) -> list[int]:
         parents = {}
@@ -84,8 +89,17 @@ class _Tree:
 
 def _bytes(pid: int) -> int:
     """Its own pages, and of those that it shares its share."""
+    return _told(pid, "smaps_rollup", "Pss")
+
+
+def _peak_bytes(pid: int) -> int:
+    """The most that it held so far, which a look now and then could miss."""
+    return _told(pid, "status", "VmHWM")
+
+
+def _told(pid: int, file: str, name: str) -> int:
     try:
-        match = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        match = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/{file}").read_text(), re.MULTILINE)
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return int(match[1]) * 1024 if match else 0

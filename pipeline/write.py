@@ -6,6 +6,7 @@ by a worker that was thought dead for instance, is the same bytes.
 
 import io
 import time
+from collections.abc import Container
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,8 @@ from pipeline.run import Run
 from pipeline.store import num_retried
 from pipeline.unit import Unit
 
+DISTINCT = ("id", "uri", "member", "duration_s", "snr_estimate_db", "text", "confidence", "score", "reference")
+
 
 class Writer:
     """A unit whose recordings are finished -> its part and its commit; the recordings go no further."""
@@ -25,7 +28,7 @@ class Writer:
         self._run, self._keep_emissions = run, keep_emissions
 
     def __call__(self, unit: Unit) -> Unit:
-        began, cpu_began, retried_before = time.perf_counter(), time.process_time(), num_retried()
+        began, cpu_began, retried_before = time.perf_counter(), time.thread_time(), num_retried()
         # A task that is done a second time, because its worker was thought dead, has nothing left to do.
         if (there := self._run.done_before(unit)) is not None:
             return Unit(unit.id, attempt=unit.attempt, commit=there)
@@ -44,7 +47,7 @@ class Writer:
             attempt=unit.attempt,
             # Its own time is all but the writing of these lines.
             stage_s=unit.stage_s | {"write": time.perf_counter() - began},
-            stage_cpu_s=unit.stage_cpu_s | {"write": time.process_time() - cpu_began},
+            stage_cpu_s=unit.stage_cpu_s | {"write": time.thread_time() - cpu_began},
             written_at=time.time(),
             emissions=kept,
             num_retried=unit.num_retried + num_retried() - retried_before,
@@ -72,8 +75,16 @@ def part_bytes(unit: Unit) -> bytes:
     if unit.columns is not None:
         for column, name in zip(unit.columns.columns, unit.columns.column_names, strict=True):
             table = table.append_column(name, column)
+    return parquet(table, DISTINCT)
+
+
+def parquet(table: pa.Table, distinct: Container[str]) -> bytes:
+    """Of columns that repeat themselves with dictionaries, to look for which in the others takes as long as all the
+    rest. Lists have none: their leaves have names of their own.
+    """
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    repeated = [name for name in table.column_names if name not in distinct]
+    pq.write_table(table, sink, max(len(table), 1), compression="zstd", use_dictionary=repeated)
     return sink.getvalue()
 
 

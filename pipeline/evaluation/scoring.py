@@ -4,7 +4,6 @@ Columns throughout, and no recordings: a million of those would take minutes to 
 recordings, is what the score stage of a transcription does. Knows nothing of which parts a unit is, or of rates.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.commit import Tally
 from pipeline.errors import UsageError
@@ -24,7 +22,7 @@ from pipeline.evaluation.scores import Errors
 from pipeline.records import COUNT_FIELDS, COUNTED, ErrorCounts
 from pipeline.score import ScoreSettings, normalizer_of, phonemizer_of, said
 from pipeline.unit import Unit
-from pipeline.write import Writer
+from pipeline.write import Writer, parquet
 
 if TYPE_CHECKING:
     from pipeline.text.normalize import Normalizer
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 PHONE_COUNTS = tuple(f"phone_{name}" for name in COUNT_FIELDS)
 TALLIED = ("duration_s", *(f"{kind}_{name}" for kind in COUNTED for name in COUNT_FIELDS))
 AS_THEY_ARE = ("id", "uri", "status", "error", "duration_s", "confidence", "snr_estimate_db", "reference", "text")
-NEVER_REPEATED = (
+DISTINCT = (
     *("id", "uri", "duration_s", "confidence", "reference", "text"),
     *("normalized_reference", "normalized_text", "char_alignment", "word_confidences"),
 )
@@ -169,11 +167,7 @@ class ScoredWriter(Writer):
 
     def part(self, unit: Unit) -> bytes:
         assert unit.columns is not None
-        # To look for repetitions of what has none takes as long as all the rest.
-        repeated = [name for name in unit.columns.column_names if name not in NEVER_REPEATED]
-        sink = io.BytesIO()
-        pq.write_table(unit.columns, sink, len(unit.columns), compression="zstd", use_dictionary=repeated)
-        return sink.getvalue()
+        return parquet(unit.columns, DISTINCT)
 
     def tally(self, unit: Unit) -> Tally:
         assert unit.columns is not None
