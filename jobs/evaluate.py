@@ -34,15 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--worst", metavar="N", type=int, help=f"recordings to look at; default: {NUM_WORST}")
     parser.add_argument("--no-audio", action="store_true", help="a report without sound")
     parser.add_argument("--suite", metavar="FILE", help="transcribe and evaluate what this TOML file names, into OUT")
-    parser.add_argument("--config", metavar="FILE", help="a TOML file with the configuration")
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        dest="overrides",
-        help="set one configuration key, for example --set score.normalizer=english; may be repeated",
-    )
+    shared.add_settings_arguments(parser, "score.normalizer=english")
     shared.add_address_argument(parser)
     parser.add_argument("--overwrite", action="store_true", help="score anew what has been scored")
     parser.add_argument("--json", action="store_true", help="results as JSON, the last line of stdout one object")

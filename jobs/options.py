@@ -56,6 +56,10 @@ def add_decode_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phone-map", metavar="FILE", help="which of the model's phones stand for the lexicon's")
     told = "default: native with a language model or a lexicon, else greedy"
     parser.add_argument("--decoder", choices=DECODERS, help=told)
+    add_settings_arguments(parser, "decode.beam_width=64")
+
+
+def add_settings_arguments(parser: argparse.ArgumentParser, example: str) -> None:
     parser.add_argument("--config", metavar="FILE", help="a TOML file with the configuration")
     parser.add_argument(
         "--set",
@@ -63,7 +67,7 @@ def add_decode_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         dest="overrides",
-        help="set one configuration key, for example --set decode.beam_width=64; may be repeated",
+        help=f"set one configuration key, for example --set {example}; may be repeated",
     )
 
 
