@@ -40,7 +40,7 @@ def _long(evaluations: tuple[Evaluation, ...]) -> list[tuple[str, ...]]:
         return []
     longest = [slices[-1] for slices in each]
     return [
-        (f"  in {longest[0].num_recordings:,} recordings of {longest[0].value}", *(str(one.wer) for one in longest))
+        (f"  in {longest[0].num_recordings:,} recordings of {longest[0].value}", *(str(one.rate) for one in longest))
     ]
 
 
@@ -67,7 +67,7 @@ def _samples(samples: list[Sample]) -> None:
     )
     for greedy, with_lm in samples:
         print(f"\n{greedy.id}: {greedy.duration_s or 0.0:.1f} s, {greedy.columns['speaker']}")
-        print(_wrapped("said", greedy.normalized_reference))
+        print(_wrapped("said", greedy.said))
         print(_wrapped("greedy", differences(greedy)))
         print(_wrapped("with LM", differences(with_lm)))
 

@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from jobs import show
 from pipeline.evaluation.output import FIGURES, PAGE, Output
-from pipeline.evaluation.results import Comparison, Evaluation, Rate, Report
+from pipeline.evaluation.results import RECORDINGS, Comparison, Evaluation, Rate, Report
+from pipeline.evaluation.rows import Level
 from pipeline.intervals import FEW_GROUPS, FEWEST_GROUPS
 from pipeline.progress import clock, hours
+
+MOST_SLICES = 10  # of a run, the worst
 
 Row = tuple[str, ...]
 
@@ -18,7 +21,7 @@ def report(found: Report, output: Output) -> None:
     show.table([*heads, *_settings(evaluations), *_coverage(evaluations), *_rates(evaluations), *_speed(evaluations)])
     intervals(evaluations)
     if found.by_dataset:
-        _datasets(found.by_dataset, [one.name for one in evaluations])
+        _datasets(found.by_dataset, [one.name for one in evaluations], found.judged_by)
     for one in evaluations:
         _worst_slices(one, len(evaluations) > 1)
     for pair in found.comparisons:
@@ -74,8 +77,14 @@ def _rates(evaluations: Sequence[Evaluation]) -> list[Row]:
         ("nothing heard", lambda one: one.rates.empty),
     ]
     for name, of in rates:
-        rows += _line(name, evaluations, lambda one, of=of: _rate(of(one)))  # type: ignore[misc]
+        rows += _line(name, evaluations, lambda one, of=of: _told(one, of(one)))  # type: ignore[misc]
     return rows
+
+
+def _told(one: Evaluation, rate: Rate | None) -> str:
+    """Of a run of phones nothing of words."""
+    in_words = one.judged_by is Level.WORDS
+    return _rate(rate if in_words or rate is None or rate.value is not None else None)
 
 
 def speed(one: Evaluation) -> str:
@@ -98,12 +107,12 @@ def _speed(evaluations: Sequence[Evaluation]) -> list[Row]:
 
 def intervals(evaluations: Sequence[Evaluation]) -> None:
     """What they are, and of which runs there are none."""
-    known = [one for one in evaluations if one.rates.main[1].interval]
+    known = [one for one in evaluations if one.rate.interval]
     if known:
         few = any(one.num_resampled < FEW_GROUPS for one in known)
         doubt = f": of fewer than {FEW_GROUPS} they are too narrow" * few
         print(f"In brackets 95 % intervals, by resampling {_resampled(known)}{doubt}.")
-    unknown = [one for one in evaluations if one.rates.main[1].value is not None and one not in known]
+    unknown = [one for one in evaluations if one.rate.value is not None and one not in known]
     if unknown:
         which = f" of {', '.join(one.name for one in unknown)}" * (len(evaluations) > 1)
         print(f"No intervals{which}, by resampling {_resampled(unknown)}: it takes {FEWEST_GROUPS} or more.")
@@ -113,13 +122,13 @@ def _resampled(evaluations: Sequence[Evaluation]) -> str:
     told = []
     for one in evaluations:
         s = "s" * (one.num_resampled != 1)
-        what = f"recording{s}" if one.resampled == "recordings" else f"value{s} of {one.resampled}"
+        what = f"recording{s}" if one.resampled == RECORDINGS else f"value{s} of {one.resampled}"
         told.append(f"{one.num_resampled:,} {what}")
     return " and ".join(dict.fromkeys(told))
 
 
-def _datasets(rates: Mapping[str, Mapping[str, Rate]], names: Sequence[str]) -> None:
-    print("\nWord error rates by dataset:")
+def _datasets(rates: Mapping[str, Mapping[str, Rate]], names: Sequence[str], level: Level) -> None:
+    print(f"\n{level.rate.capitalize()}s by dataset:")
     show.table([("", *names), *((dataset, *(_rate(of[name]) for name in names)) for dataset, of in rates.items())])
 
 
@@ -127,21 +136,23 @@ def _worst_slices(one: Evaluation, is_named: bool) -> None:
     if not one.worst_slices:
         return
     print(f"\nWorse than the rest, and probably not by chance{f', of {one.name}' if is_named else ''}:")
-    rows = [("column", "value", "recordings", one.rates.main[0], "above the rest by", "p, corrected")]
+    rows = [("column", "value", "recordings", one.judged_by.rate, "above the rest by", "p, corrected")]
     rows += [
         (s.column, s.value, f"{s.num_recordings:,}", _rate(s.rate), _points(s.excess), _chance(s.p_corrected))
-        for s in one.worst_slices
+        for s in one.worst_slices[:MOST_SLICES]
     ]
     show.table(rows)
+    if (left := len(one.worst_slices) - MOST_SLICES) > 0:
+        print(f"and {left:,} more, which are in the report")
 
 
 def compared(pair: Comparison) -> None:
     if not pair.num_compared:
-        print(f"\n{pair.second} beside {pair.first}: no recording has words that both have scored alike.")
+        print(f"\n{pair.second} beside {pair.first}: no recording has {pair.level} that both have scored alike.")
         return
     print(f"\n{pair.second} beside {pair.first}, by {pair.num_compared:,} recordings that both have scored:")
     rows = [
-        ("word error rate", f"{_rate(pair.first_wer)}  ->  {_rate(pair.second_wer)}"),
+        (pair.level.rate, f"{_rate(pair.first_rate)}  ->  {_rate(pair.second_rate)}"),
         ("difference", _rate(pair.difference, _points)),
         ("p", f"{_chance(pair.p_bootstrap)} by bootstrap, {_chance(pair.p_mapsswe)} by matched pairs"),
     ]

@@ -32,7 +32,7 @@ def figures(demo: Mapping[str, Any]) -> dict[str, Any]:
         "num_long": _longest(greedy)["num_recordings"],
         "words": _both([one["rates"]["wer"] for one in evaluations]),
         "chars": _both([one["rates"]["cer"] for one in evaluations]),
-        "long_words": _both([_longest(one)["wer"] for one in evaluations]),
+        "long_words": _both([_longest(one)["rate"] for one in evaluations]),
         "difference": _rounded(demo["comparisons"][0]["difference"]),
     }
 

@@ -33,7 +33,7 @@ def samples(first: Mapping[str, Example], second: Mapping[str, Example]) -> list
 
     def by_errors(sample: Sample) -> tuple[float, float, str]:
         before, after = sample
-        return after.words.rate or 0.0, before.words.rate or 0.0, after.id
+        return after.errors.rate or 0.0, before.errors.rate or 0.0, after.id
 
     heard = [(before, second[name]) for name, before in first.items() if name in second]
     ordered = sorted([one for one in heard if (one[0].duration_s or 0.0) < MOST_S], key=by_errors)

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from pipeline.evaluation.buffers import large, texts_of
 from pipeline.evaluation.results import Bin, Calibration
+from pipeline.evaluation.rows import Level
 
 NUM_BINS = 10  # of equal width
-COLUMNS = ("word_alignment", "word_confidences", "confidence", "word_hits", "word_substitutions", "word_insertions")
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class Counts:
     """
 
     words: Floats = field(default_factory=_nothing)
-    recordings: Floats = field(default_factory=_nothing)  # the share of the words heard that is right
+    recordings: Floats = field(default_factory=_nothing)  # the share of what was heard in each that is right
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(self.words + other.words, self.recordings + other.recordings)
@@ -46,11 +46,17 @@ class Counts:
         return None
 
 
-def count(table: pa.Table) -> Counts:
-    """Of scored rows, as `rows.SCHEMA` has them; those without words count nothing."""
+def count(table: pa.Table, level: Level = Level.WORDS) -> Counts:
+    """Of scored rows, as `rows.SCHEMA` has them; those that were not compared count nothing. Phones have no confidences
+    there: theirs are of recordings alone.
+    """
+    names = [level.alignment, "word_confidences", "confidence", *level.counts]
+    compared = table.select(names).filter(pc.is_valid(table[level.alignment]))
+    recordings = _sums(*_recordings(compared, level))
+    if level is not Level.WORDS:
+        return Counts(recordings=recordings)
     _compile()
-    compared = table.select(COLUMNS).filter(pc.is_valid(table["word_alignment"]))
-    return Counts(_words(compared), _sums(*_recordings(compared)))
+    return Counts(_words(compared), recordings)
 
 
 @cache
@@ -76,10 +82,10 @@ def _words(table: pa.Table) -> Floats:
     return sums
 
 
-def _recordings(table: pa.Table) -> tuple[Floats, Floats]:
-    """Of recordings in which words were heard."""
-    hits, *wrong = (_floats(table[f"word_{name}"]) for name in ("hits", "substitutions", "insertions"))
-    heard = hits + sum(wrong)
+def _recordings(table: pa.Table, level: Level) -> tuple[Floats, Floats]:
+    """Of recordings in which something was heard."""
+    hits, substitutions, _, insertions = (_floats(table[name]) for name in level.counts)
+    heard = hits + substitutions + insertions
     return _floats(table["confidence"])[heard > 0], hits[heard > 0] / heard[heard > 0]
 
 

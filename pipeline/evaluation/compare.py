@@ -1,4 +1,4 @@
-"""Two runs beside each other, over the recordings that both have scored in words.
+"""Two runs beside each other, over the recordings that both have scored in words, or in phones.
 
 Knows nothing of how rows are scored, or of where they lie.
 """
@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 from pipeline.evaluation import mapsswe
 from pipeline.evaluation.alignment import steps
 from pipeline.evaluation.rates import error_rate, groups_by, rate_of
-from pipeline.evaluation.results import Comparison, Difference, Example, Rate
-from pipeline.evaluation.rows import SCHEMA, is_scored
-from pipeline.evaluation.scores import Scores
+from pipeline.evaluation.results import RECORDINGS, Comparison, Difference, Example, Rate
+from pipeline.evaluation.rows import SCHEMA, Level, is_scored
+from pipeline.evaluation.scores import Scores, in_common
 from pipeline.evaluation.worst import example
 from pipeline.intervals import FEW_GROUPS, FEWEST_GROUPS, Groups, Numbers, p_value, resampled_rate
 
@@ -38,31 +38,34 @@ class Scored:
 def compare(first: Scored, second: Scored, group: str | None = None) -> Comparison:
     """By the recordings, or by the values of a column that the first has passed through."""
     groups = groups_by(first.scores, group)
-    texts, texts_second = _texts(first), _texts(second)
+    level = in_common([first.scores, second.scores])
+    texts, texts_second = _texts(first, level), _texts(second, level)
     places, places_second = (np.flatnonzero(texts.alignments.is_valid()) for texts in (texts, texts_second))
     at, at_second = common(first.scores.ids.take(places), second.scores.ids.take(places_second))
     at, at_second = places[at], places_second[at_second]
     same = texts.references[at] == texts_second.references[at_second]
     num_common = len(at)
     at, at_second = at[same], at_second[same]
-    words, words_second = first.scores.words.at(at), second.scores.words.at(at_second)
+    errors, errors_second = first.scores.of(level).at(at), second.scores.of(level).at(at_second)
     groups = groups.at(at)
-    differences = words_second.num_errors - words.num_errors
-    difference, p = _difference(differences, words.num_reference, groups)
+    differences = errors_second.num_errors - errors.num_errors
+    difference, p = _difference(differences, errors.num_reference, groups)
     matched = mapsswe.mapsswe(steps(texts.alignments.take(at)), steps(texts_second.alignments.take(at_second)))
     most = np.lexsort((np.arange(len(at)), -np.abs(differences)))[:NUM_DIFFERENT]
     most = most[differences[most] != 0]
-    examples, examples_second = _examples(first, at[most]), _examples(second, at_second[most])
+    examples, examples_second = _examples(first, at[most], level), _examples(second, at_second[most], level)
     return Comparison(
         first=first.name,
         second=second.name,
+        level=level,
         num_common=num_common,
         num_only_first=len(first.scores) - num_common,
         num_only_second=len(second.scores) - num_common,
         num_references_differ=num_common - len(at),
-        first_wer=error_rate(words, groups),
-        second_wer=error_rate(words_second, groups),
+        first_rate=error_rate(errors, groups),
+        second_rate=error_rate(errors_second, groups),
         difference=difference,
+        resampled=group or RECORDINGS,
         p_bootstrap=p,
         p_mapsswe=matched.p,
         num_segments=matched.num_segments,
@@ -77,7 +80,7 @@ def common(ids: pa.Array, others: pa.Array) -> tuple[Places, Places]:
 
 
 def _difference(differences: Numbers, totals: Numbers, groups: Groups) -> tuple[Rate, float | None]:
-    """And its p, from the same resamples. Both runs have the same words, so resamples are paired."""
+    """And its p, from the same resamples. Both runs have the same references, so resamples are paired."""
     num = int(totals.sum())
     if not num:
         return Rate(None), None
@@ -91,11 +94,11 @@ class _Texts(NamedTuple):
     """What the scores of N recordings lack."""
 
     references: npt.NDArray[np.int64]  # (N,) a number for each text, of this process: texts may not fit into memory
-    alignments: pa.Array  # (N,) of words
+    alignments: pa.Array  # (N,)
 
 
-def _texts(run: Scored) -> _Texts:
-    names = ["id", "status", "word_hits", "phone_hits", "normalized_reference", "word_alignment"]
+def _texts(run: Scored, level: Level) -> _Texts:
+    names = ["id", "status", "word_hits", "phone_hits", level.said, level.alignment]
     references, alignments = [np.empty(0, np.int64)], [pa.array([], pa.large_string())]
     num = 0
     for table in run.tables(names):
@@ -104,13 +107,13 @@ def _texts(run: Scored) -> _Texts:
         num += len(table)
         if pa.chunked_array([ids]) != table["id"]:
             raise ValueError(f"{run.name}: its rows are not those of its scores")
-        texts = table["normalized_reference"].to_pylist()
+        texts = table[level.said].to_pylist()
         references.append(np.fromiter(map(hash, texts), np.int64, len(texts)))
-        alignments += table["word_alignment"].cast(pa.large_string()).chunks
+        alignments += table[level.alignment].cast(pa.large_string()).chunks
     return _Texts(np.concatenate(references), pa.concat_arrays(alignments))
 
 
-def _examples(run: Scored, at: Places) -> list[Example]:
+def _examples(run: Scored, at: Places, level: Level) -> list[Example]:
     found: dict[int, Example] = {}
     num = 0
     for table in run.tables(None):
@@ -118,6 +121,6 @@ def _examples(run: Scored, at: Places) -> list[Example]:
         here = at[(at >= num) & (at < num + len(table))]
         passed = [name for name in table.column_names if name not in SCHEMA.names]
         for place, row in zip(here.tolist(), table.take(pa.array(here - num)).to_pylist(), strict=True):
-            found[place] = example(row, passed)
+            found[place] = example(row, passed, level)
         num += len(table)
     return [found[place] for place in at.tolist()]

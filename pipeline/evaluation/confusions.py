@@ -1,4 +1,4 @@
-"""Which words and characters were taken for which others, counted over the scored rows of a run, part by part.
+"""Which words, phones and characters were taken for which others, counted over the scored rows of a run, part by part.
 
 Knows nothing of how texts were aligned.
 """
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline.evaluation.buffers import large, texts_of
 from pipeline.evaluation.results import Confusion, Confusions
+from pipeline.evaluation.rows import Level
 
 if TYPE_CHECKING:
     from pipeline.evaluation.tokens import Texts
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 MAX_PAIRS = 4_000_000
 MIN_WAITING = 1 << 17  # pairs to be counted together, at least: each time costs a pass over all
 ROWS_AT_ONCE = 1 << 16
-COLUMNS = ("normalized_reference", "normalized_text", "word_alignment", "char_alignment")
+CHARS = "char_alignment"
 SCHEMA = pa.schema([("said", pa.large_string()), ("heard", pa.large_string()), ("num", pa.int64())])
 
 
@@ -76,17 +77,17 @@ NOTHING = Tally(SCHEMA.empty_table())
 class Counts:
     """Add those of all parts: `sum(parts, Counts())`."""
 
-    words: Tally = NOTHING
-    chars: Tally = NOTHING
+    words: Tally = NOTHING  # or phones
+    chars: Tally = NOTHING  # of words
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(self.words + other.words, self.chars + other.chars)
 
 
-def count(table: pa.Table) -> Counts:
+def count(table: pa.Table, level: Level = Level.WORDS) -> Counts:
     """Of scored rows, as `rows.SCHEMA` has them; those without alignments count nothing."""
     _compile()
-    return _count(table)
+    return _count(table, level)
 
 
 @cache
@@ -94,17 +95,20 @@ def _compile() -> None:
     from pipeline.compiled import one_at_a_time
 
     with one_at_a_time():
-        _count(pa.table({name: ["1S" if "alignment" in name else "a"] for name in COLUMNS}))
+        _count(pa.table({name: ["1S" if "alignment" in name else "a"] for name in _columns(Level.WORDS)}), Level.WORDS)
 
 
-def _count(table: pa.Table) -> Counts:
-    table = table.select(COLUMNS)
-    scored = table.filter(pc.and_(pc.is_valid(table["word_alignment"]), pc.is_valid(table["char_alignment"])))
+def _columns(level: Level) -> list[str]:
+    return [level.said, level.heard, level.alignment, *([CHARS] if level is Level.WORDS else [])]
+
+
+def _count(table: pa.Table, level: Level) -> Counts:
+    scored = table.select(_columns(level)).drop_null()
     counts = Counts()
     for first in range(0, len(scored), ROWS_AT_ONCE):
         columns = [large(column) for column in scored.slice(first, ROWS_AT_ONCE).columns]
-        said, heard, words, chars = (texts_of(column) for column in columns)
-        counts += Counts(_words(said, heard, words), _chars(said, heard, chars))
+        said, heard, words, *chars = (texts_of(column) for column in columns)
+        counts += Counts(_words(said, heard, words), _chars(said, heard, *chars) if chars else NOTHING)
     return counts
 
 

@@ -25,8 +25,9 @@ from pipeline.evaluation.output import Output
 from pipeline.evaluation.rates import groups_by, rates
 from pipeline.evaluation.reference_tables import Table
 from pipeline.evaluation.request import Evaluated, EvaluationRequest
-from pipeline.evaluation.results import Comparison, Evaluation, Example, Rate, Report
-from pipeline.evaluation.scores import Scores
+from pipeline.evaluation.results import RECORDINGS, Comparison, Evaluation, Example, Rate, Report
+from pipeline.evaluation.rows import Level
+from pipeline.evaluation.scores import Scores, in_common
 from pipeline.evaluation.slices import slices, worst_slices
 from pipeline.evaluation.speed import speed
 from pipeline.evaluation.units import grouped
@@ -75,7 +76,9 @@ def evaluate(asked: Asked, progress: Progress) -> Report:
         scored = [_gathered(*each, progress) for each in zip(asked.runs, requests, strict=True)]
         evaluations = [_evaluation(one, asked, progress) for one in scored]
         comparisons = [_comparison(scored[0], other, asked, progress) for other in scored[1:]]
-        report = Report(tuple(evaluations), tuple(comparisons), _by_dataset(scored, asked) if asked.datasets else None)
+        by_dataset = _by_dataset(scored, asked) if asked.datasets else None
+        judged_by = in_common([one.scores for one in scored])
+        report = Report(tuple(evaluations), tuple(comparisons), by_dataset, judged_by)
         progress.phase("writing the report")
         lock.check()
         output.write(report, {one.name: one.evaluated.run for one in scored} if asked.with_audio else {})
@@ -141,13 +144,13 @@ def _evaluation(one: ScoredRun, asked: Asked, progress: Progress) -> Evaluation:
         groups = groups_by(scores, asked.group)
         odd = [*_alone(scores, asked.group), *derived.warnings(scores, asked.slices)]
     with ThreadPoolExecutor(1, "rows") as beside:  # what is slow in either is done by one core
-        looked_at = beside.submit(_seen, one.rows, asked.num_worst)
+        looked_at = beside.submit(_seen, one.rows, asked.num_worst, scores.judged_by)
         found = rates(scores, groups)
         progress.phase(f"{one.name}: slices")
         sliced = slices(scores, groups, asked.slices)
         progress.phase(f"{one.name}: confusions and recordings")
         seen = looked_at.result()
-    odd += _missed(seen.confused)
+    odd += _missed(seen.confused, scores.judged_by)
     for told in odd:
         progress.warn(told)
     return Evaluation(
@@ -157,8 +160,9 @@ def _evaluation(one: ScoredRun, asked: Asked, progress: Progress) -> Evaluation:
         decoder=_decoder(info["decoding"]),
         normalizer=ScoreSettings(**rows_info["scoring"]).normalized,
         references=rows_info["references"] or "of the run",
-        resampled=asked.group or "recordings",
+        resampled=asked.group or RECORDINGS,
         num_resampled=groups.num,
+        judged_by=scores.judged_by,
         coverage=scores.coverage,
         rates=found,
         words=scores.words.sum(),
@@ -166,7 +170,7 @@ def _evaluation(one: ScoredRun, asked: Asked, progress: Progress) -> Evaluation:
         phones=scores.phones.sum() if scores.phones else None,
         slices=sliced,
         worst_slices=worst_slices(sliced),
-        word_confusions=seen.confused.words.top(NUM_CONFUSIONS),
+        confusions=seen.confused.words.top(NUM_CONFUSIONS),
         char_confusions=seen.confused.chars.top(NUM_CONFUSIONS),
         calibration=seen.sure.calibration(),
         speed=speed(one.evaluated.run, asked.price_per_hour, one.evaluated.commits),
@@ -183,9 +187,9 @@ def _alone(scores: Scores, group: str | None) -> list[str]:
     return [f"{num:,} of {len(scores):,} recordings have no {group}, and are resampled each by itself"] * bool(num)
 
 
-def _missed(counts: confusions.Counts) -> list[str]:
+def _missed(counts: confusions.Counts, level: Level) -> list[str]:
     """Of very many that are different."""
-    most = {"words": counts.words.num_missed, "characters": counts.chars.num_missed}
+    most = {level.value: counts.words.num_missed, "characters": counts.chars.num_missed}
     return [
         f"the rarest confusions of {what} were forgotten while there were too many: any of them may be up to {num:,} "
         f"more frequent than is told"
@@ -203,11 +207,12 @@ class _Seen:
     worst: tuple[Example, ...]
 
 
-def _seen(rows: Run, num_worst: int) -> _Seen:
+def _seen(rows: Run, num_worst: int, level: Level) -> _Seen:
     """All of them are read once, as they are most of what there is."""
 
     def of(table: pa.Table) -> _Seen:
-        return _Seen(confusions.count(table), calibration.count(table), worst.worst([table], num_worst))
+        found = worst.worst([table], num_worst, level)
+        return _Seen(confusions.count(table, level), calibration.count(table, level), found)
 
     confused, sure, found = confusions.Counts(), calibration.Counts(), tuple[Example, ...]()
     for part in each(rows, of):
@@ -237,13 +242,13 @@ def _comparison(first: ScoredRun, second: ScoredRun, asked: Asked, progress: Pro
 def _doubts(found: Comparison) -> list[str]:
     """No smaller denominator unsaid."""
     counts = {
-        f"only in {found.first}": found.num_only_first,
-        f"only in {found.second}": found.num_only_second,
+        f"more of {found.first}": found.num_only_first,
+        f"more of {found.second}": found.num_only_second,
         "scored against other references": found.num_references_differ,
     }
     left_out = [f"{num:,} {what}" for what, num in counts.items() if num]
-    which = f"{found.second} beside {found.first}: {found.num_compared:,} recordings are compared"
-    told = f"{which}, and left out are those that are "
+    which = f"{found.second} beside {found.first}: {found.num_compared:,} recordings are compared by {found.level}"
+    told = f"{which}, and left out are "
     return [told + ", ".join(left_out)] if left_out else []
 
 

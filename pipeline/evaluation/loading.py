@@ -13,7 +13,8 @@ from pipeline.commit import Stored
 from pipeline.errors import UsageError
 from pipeline.evaluation import rows
 from pipeline.evaluation.references import COLUMN
-from pipeline.evaluation.scoring import AS_THEY_ARE, PHONE_COUNTS, How
+from pipeline.evaluation.rows import Level
+from pipeline.evaluation.scoring import AS_THEY_ARE, How
 from pipeline.evaluation.units import parts_of, references_of
 from pipeline.manifest import output_names
 from pipeline.run import Run
@@ -30,7 +31,7 @@ class Loader:
 
     def __init__(self, run: Run, scored: Folder, how: How) -> None:
         self._manifest, self._scored, self._how = run.manifest, scored, how
-        self._columns = [*AS_THEY_ARE, *(PHONE_COUNTS if how.phonemes else ())]
+        self._columns = [*AS_THEY_ARE, *([Level.PHONES.said] if how.phonemes else [])]
         self._lists = [name for name in LISTS if name != "phones" or how.phonemes]
 
     def __call__(self, unit: Unit) -> Unit:

@@ -1,4 +1,4 @@
-"""The matched-pairs test of two systems' word errors, by sentence segments (MAPSSWE: Gillick and Cox 1989).
+"""The matched-pairs test of two systems' errors, by sentence segments (MAPSSWE: Gillick and Cox 1989).
 
 A segment is a stretch of a recording with an error of either system in it, between stretches of at least two words
 that both have right, or the recording's ends: errors that are further apart are taken for independent. Of the

@@ -144,7 +144,7 @@ class EvaluationRequest(Request):
 
     @cached_property
     def scoring(self) -> ScoreSettings:
-        """As a transcription would; a phonemiser only where the run's own counts of phones do not stand."""
+        """As a transcription would; a phonemiser only where the phones that the run has do not stand."""
         language = NONE if self._takes_phones else self.effective.score.language
         return score.settle(replace(self.effective.score, language=language), self.vocabulary)
 

@@ -6,9 +6,12 @@ Knows nothing of how they are found.
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.evaluation.rows import Level
 from pipeline.evaluation.scores import Coverage
 from pipeline.intervals import Interval
 from pipeline.records import ErrorCounts
+
+RECORDINGS = "recordings"  # what is resampled, unless it is a column
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,9 @@ class Rates:
     empty: Rate  # share of recordings with words in the reference and none heard
     failed_as_empty: Rate | None  # WER as if nothing had been heard of failed recordings; None: none failed, or no WER
 
-    @property
-    def main(self) -> tuple[str, Rate]:
-        """What a run is judged by, and its name: of a run that has no words to compare its phones."""
-        if self.per is not None and self.wer.value is None:
-            return "phone error rate", self.per
-        return "word error rate", self.wer
+    def of(self, level: Level) -> Rate:
+        """That of errors."""
+        return self.wer if level is Level.WORDS else self.per or Rate(None)
 
 
 @dataclass(frozen=True)
@@ -51,24 +51,13 @@ class Slice:
     value: str  # of a column of numbers a range, as in "5 to 10 s"
     num_recordings: int
     audio_s: float
-    words: ErrorCounts
+    errors: ErrorCounts  # of what the run is judged by
     chars: ErrorCounts
-    wer: Rate
+    rate: Rate  # of errors
     cer: Rate
     excess: float | None  # the rate less that of all other recordings
     p: float | None  # of that or more by chance, by the units that were resampled; None: too few
     p_corrected: float | None  # for how many slices were looked at (Holm)
-    phones: ErrorCounts | None = None  # of a run that has no words to compare; its excess is of phone errors, too
-    per: Rate | None = None
-
-    @property
-    def rate(self) -> Rate:
-        """The one that is compared with that of all others; of these errors."""
-        return self.wer if self.per is None else self.per
-
-    @property
-    def errors(self) -> ErrorCounts:
-        return self.words if self.phones is None else self.phones
 
 
 @dataclass(frozen=True)
@@ -102,7 +91,7 @@ class Bin:
 class Calibration:
     """Whether confidences are what they say."""
 
-    of: str  # "words" or "recordings", of whose words the share that is right is compared
+    of: str  # "words" or "recordings", of whose words or phones the share that is right is compared
     bins: tuple[Bin, ...]
     error: float  # expected calibration error
 
@@ -143,21 +132,21 @@ class Point:
 
     duration_s: float | None
     confidence: float | None
-    wer: float
+    rate: float  # of errors, of what the run is judged by
 
 
 @dataclass(frozen=True)
 class Example:
-    """A recording worth looking at."""
+    """A recording worth looking at, in words or in phones."""
 
     id: str
     uri: str
     reference: str  # as it is; so below
     text: str
-    normalized_reference: str
-    normalized_text: str
-    word_alignment: str  # see `rows.ALIGNMENT_SYMBOLS`
-    words: ErrorCounts
+    said: str  # as compared; so below
+    heard: str
+    alignment: str  # see `rows.ALIGNMENT_SYMBOLS`
+    errors: ErrorCounts
     duration_s: float | None
     confidence: float | None
     columns: dict[str, Any]  # that were passed through
@@ -173,24 +162,34 @@ class Evaluation:
     decoder: str  # in a few words
     normalizer: str  # name and version
     references: str  # "of the run", or the file they were joined from
-    resampled: str  # what intervals are by: "recordings", or the name of a column
+    resampled: str  # what intervals are by: `RECORDINGS`, or the name of a column
     num_resampled: int  # how many of them
+    judged_by: Level  # what slices, confusions, the histogram, points and the worst are of
     coverage: Coverage
     rates: Rates
     words: ErrorCounts
     chars: ErrorCounts
     slices: tuple[Slice, ...]  # by column, then as values go
     worst_slices: tuple[Slice, ...]  # that are worse than the rest and probably not by chance, the worst first
-    word_confusions: Confusions
+    confusions: Confusions
     char_confusions: Confusions
     calibration: Calibration | None  # None: no confidences
     speed: Speed
-    histogram: tuple[tuple[float, float, int], ...]  # of recordings' WER: from, to, how many; the last is open
+    histogram: tuple[tuple[float, float, int], ...]  # of recordings' rates: from, to, how many; the last is open
     points: tuple[Point, ...]
     worst: tuple[Example, ...]
     warnings: tuple[str, ...] = ()  # what of the input was odd: doubled ids, references without a recording, ...
     is_complete: bool = True  # whether the run was
     phones: ErrorCounts | None = None  # None: not compared
+
+    @property
+    def rate(self) -> Rate:
+        """What it is judged by; of these errors."""
+        return self.rates.of(self.judged_by)
+
+    @property
+    def errors(self) -> ErrorCounts:
+        return self.words if self.judged_by is Level.WORDS else self.phones or ErrorCounts()
 
 
 @dataclass(frozen=True)
@@ -207,13 +206,15 @@ class Comparison:
 
     first: str  # names
     second: str
-    num_common: int  # recordings that both have scored, in words
+    level: Level  # what was compared
+    num_common: int  # recordings that both have scored, in that
     num_only_first: int  # the rest of what that has scored
     num_only_second: int
     num_references_differ: int  # of those that both have: scored against other references, and left out
-    first_wer: Rate
-    second_wer: Rate
+    first_rate: Rate
+    second_rate: Rate
     difference: Rate  # second less first
+    resampled: str  # as of the first's evaluation; segments are not
     p_bootstrap: float | None  # two-sided; None: too few, see `intervals.FEW_GROUPS`
     p_mapsswe: float | None  # matched pairs of sentence segments
     num_segments: int
@@ -230,4 +231,5 @@ class Report:
 
     evaluations: tuple[Evaluation, ...]
     comparisons: tuple[Comparison, ...]  # each of the others with the first
-    by_dataset: dict[str, dict[str, Rate]] | None = None  # of a suite: dataset -> run's name -> WER
+    by_dataset: dict[str, dict[str, Rate]] | None = None  # of a suite: dataset -> run's name -> rate
+    judged_by: Level = Level.WORDS  # beside each other

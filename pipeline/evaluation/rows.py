@@ -3,6 +3,8 @@
 Behind these columns come those that the evaluated run passed through from its input.
 """
 
+from enum import StrEnum
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,10 +30,49 @@ SCHEMA = pa.schema(
         pa.field("normalized_text", pa.string()),
         pa.field("word_alignment", pa.string()),
         pa.field("char_alignment", pa.string()),
+        pa.field("reference_phones", pa.string()),  # as compared: one space apart; so below
+        pa.field("heard_phones", pa.string()),
+        pa.field("phone_alignment", pa.string()),
         pa.field("word_confidences", pa.list_(pa.float32())),  # of the words of normalized_text; null where unknown
         *(pa.field(f"{kind}_{name}", pa.int32()) for kind in COUNTED for name in COUNT_FIELDS),
     ]
 )
+
+
+class Level(StrEnum):
+    """What is compared one by one, where it stands in a row, and how it is called."""
+
+    WORDS = "words"
+    PHONES = "phones"
+
+    @property
+    def one(self) -> str:
+        return self.value.removesuffix("s")
+
+    @property
+    def said(self) -> str:
+        """The column of what was said; so below."""
+        return "normalized_reference" if self is Level.WORDS else "reference_phones"
+
+    @property
+    def heard(self) -> str:
+        return "normalized_text" if self is Level.WORDS else "heard_phones"
+
+    @property
+    def alignment(self) -> str:
+        return f"{self.one}_alignment"
+
+    @property
+    def counts(self) -> tuple[str, ...]:
+        return tuple(f"{self.one}_{name}" for name in COUNT_FIELDS)
+
+    @property
+    def rate(self) -> str:
+        return f"{self.one} error rate"
+
+    @property
+    def short(self) -> str:
+        return "WER" if self is Level.WORDS else "PER"
 
 
 def is_scored(table: pa.Table) -> pa.ChunkedArray:

@@ -3,7 +3,7 @@
 Knows nothing of files, or of what is derived.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.evaluation.rows import Level
 from pipeline.intervals import Numbers
 from pipeline.records import ErrorCounts
 
@@ -78,3 +79,24 @@ class Scores:
     def has_words(self) -> bool:
         """In a reference; a run of phones has none to compare."""
         return bool(self.words.num_reference.any())
+
+    @property
+    def judged_by(self) -> Level:
+        """Phones where there is nothing else."""
+        return Level.PHONES if self.phones is not None and not self.has_words else Level.WORDS
+
+    @property
+    def errors(self) -> Errors:
+        """Of what the run is judged by."""
+        return self.of(self.judged_by)
+
+    def of(self, level: Level) -> Errors:
+        errors = self.words if level is Level.WORDS else self.phones
+        return Errors(*np.zeros((len(Errors._fields), len(self)), np.int64)) if errors is None else errors
+
+
+def in_common(runs: Sequence[Scores]) -> Level:
+    """What runs beside each other are judged by: phones where one has nothing else and none has words alone."""
+    in_phones = any(one.judged_by is Level.PHONES for one in runs)
+    in_words = any(one.has_words and one.phones is None for one in runs)
+    return Level.PHONES if in_phones and not in_words else Level.WORDS

@@ -18,6 +18,7 @@ from pipeline.errors import UsageError
 from pipeline.evaluation import rows
 from pipeline.evaluation.alignment import align, oracle
 from pipeline.evaluation.references import COLUMN
+from pipeline.evaluation.rows import Level
 from pipeline.evaluation.scores import Errors
 from pipeline.records import COUNT_FIELDS, COUNTED, ErrorCounts
 from pipeline.score import ScoreSettings, normalizer_of, phonemizer_of, said
@@ -27,12 +28,12 @@ from pipeline.write import Writer, parquet
 if TYPE_CHECKING:
     from pipeline.text.normalize import Normalizer
 
-PHONE_COUNTS = tuple(f"phone_{name}" for name in COUNT_FIELDS)
 TALLIED = ("duration_s", *(f"{kind}_{name}" for kind in COUNTED for name in COUNT_FIELDS))
 AS_THEY_ARE = ("id", "uri", "status", "error", "duration_s", "confidence", "snr_estimate_db", "reference", "text")
 DISTINCT = (
     *("id", "uri", "duration_s", "confidence", "reference", "text"),
     *("normalized_reference", "normalized_text", "char_alignment", "word_confidences"),
+    *("reference_phones", "heard_phones", "phone_alignment"),
 )
 SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())  # what `str.split` splits at
 UNEVEN = rf"^ | $|  |[{SPACES.replace(' ', '')}]"  # of a text whose words are not one space apart
@@ -44,7 +45,7 @@ class How:
 
     settings: ScoreSettings  # its language only where phones are compared anew
     phonemes: bool  # whether the run's model writes phones: then a text without words is no spelling
-    takes_phones: bool  # whether the run's own counts of phones stand
+    takes_phones: bool  # whether the run has said its references, as they are to be said
     joined: bool  # whether references come from the evaluation's manifest
 
 
@@ -96,15 +97,29 @@ class Aligner:
         }
 
     def _phones(self, there: dict[str, pa.Array], compared: pa.Array) -> dict[str, pa.Array]:
-        if self._how.phonemes and self._how.takes_phones:
-            return {name: there[name] for name in PHONE_COUNTS}
+        if not self._how.phonemes:
+            names = (Level.PHONES.said, Level.PHONES.heard, Level.PHONES.alignment, *Level.PHONES.counts)
+            return {name: pa.nulls(len(compared), rows.SCHEMA.field(name).type) for name in names}
+        heard = spaced(pc.binary_join(there["phones"], " "))
+        compared = _and(compared, heard.is_valid())
+        phones = pc.if_else(compared, self._said(there, compared), None)
+        aligned = align(phones, heard)
+        return {
+            Level.PHONES.said: phones,
+            Level.PHONES.heard: heard,
+            Level.PHONES.alignment: aligned.word_alignment,
+            **_counts("phone", aligned.words, phones.is_valid()),
+        }
+
+    def _said(self, there: dict[str, pa.Array], compared: pa.Array) -> pa.Array:
+        """References in phones, each text said once; null where nobody has said them."""
+        if self._how.takes_phones:
+            return there[Level.PHONES.said]
         if self._phonemizer is None:
-            return {name: pa.nulls(len(compared), pa.int32()) for name in PHONE_COUNTS}
-        compared = _and(compared, there["phones"].is_valid())
+            return pa.nulls(len(compared), pa.string())
         references = pc.if_else(compared, there["reference"], None).dictionary_encode()
         phones = pa.array(said(self._phonemizer, references.dictionary.to_pylist()), pa.string())
-        heard = pc.binary_join(there["phones"], " ")
-        return _counts("phone", align(phones.take(references.indices), heard).words, compared)
+        return phones.take(references.indices)
 
 
 def normalized(texts: Sequence[pa.Array], normalize: "Normalizer") -> list[pa.Array]:

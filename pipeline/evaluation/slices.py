@@ -33,30 +33,29 @@ def slices(scores: Scores, groups: Groups, columns: Sequence[str] | None = None,
         return ()
     rng = np.random.default_rng(seed)
     drawn = _put_together(groups, rng)
-    words, chars = (_ByGroup.of(errors, drawn, found) for errors in (scores.words, scores.chars))
+    errors = scores.errors
+    by_group, chars = (_ByGroup.of(some, drawn, found) for some in (errors, scores.chars))
+    chances = _chances(errors, groups, found, by_group.parts(), rng)
     made: dict[str, Sequence[Any]] = {
         "column": [labels.column for labels in found for _ in labels.values],
         "value": [value for labels in found for value in labels.values],
         "num_recordings": _sums(found, None).astype(np.int64).tolist(),
         "audio_s": _sums(found, np.nan_to_num(scores.duration_s)).tolist(),
-        "words": _error_counts(scores.words, found),
+        "errors": _error_counts(errors, found),
         "chars": _error_counts(scores.chars, found),
-        "wer": words.rates(seed),
+        "rate": by_group.rates(seed),
         "cer": chars.rates(seed),
+        "excess": _known(by_group.excess()),
+        "p": _known(chances),
+        "p_corrected": _known(holm(chances)),
     }
-    compared, by_group = scores.words, words
-    if not scores.has_words and scores.phones is not None:
-        compared, by_group = scores.phones, _ByGroup.of(scores.phones, drawn, found)
-        made |= {"phones": _error_counts(scores.phones, found), "per": by_group.rates(seed)}
-    chances = _chances(compared, groups, found, by_group.parts(), rng)
-    made |= {"excess": _known(by_group.excess()), "p": _known(chances), "p_corrected": _known(holm(chances))}
     return tuple(Slice(**dict(zip(made, one, strict=True))) for one in zip(*made.values(), strict=True))
 
 
-def worst_slices(slices: Sequence[Slice], num: int = 10) -> tuple[Slice, ...]:
-    """That are worse than all other recordings, and probably not by chance; the worst first."""
+def worst_slices(slices: Sequence[Slice]) -> tuple[Slice, ...]:
+    """All that are worse than all other recordings, and probably not by chance; the worst first."""
     sure = [one for one in slices if one.p_corrected is not None and one.p_corrected < SURE and (one.excess or 0) > 0]
-    return tuple(sorted(sure, key=lambda one: one.excess or 0.0, reverse=True)[:num])
+    return tuple(sorted(sure, key=lambda one: one.excess or 0.0, reverse=True))
 
 
 def holm(chances: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""What was said above what was heard, word by word, of one run or of several.
+"""What was said above what was heard, word by word or phone by phone, of one run or of several.
 
 Differences are marked by how words are written, too, and not by their colour alone. Knows nothing of rates.
 """
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pipeline.evaluation.alignment import runs
 from pipeline.evaluation.results import Example
+from pipeline.evaluation.rows import Level
 from pipeline.report.formats import of, shortened
 from pipeline.report.html import Html, element, markup, of_data
 from pipeline.report.tables import facts
@@ -23,7 +24,7 @@ EQUAL, SUBSTITUTED, DELETED, INSERTED = "=SDI"
 
 
 class Heard(NamedTuple):
-    """What became of a word."""
+    """What became of a word, or of a phone; so below."""
 
     symbol: str
     word: str  # what was heard, if anything was
@@ -43,7 +44,7 @@ class Place:
 
 def places(examples: Sequence[Example]) -> list[Place]:
     """Of the same recording, heard by several runs, with the same reference."""
-    said = examples[0].normalized_reference.split()
+    said = examples[0].said.split()
     each = [_by_word(example, len(said)) for example in examples]
     found = []
     for number, word in enumerate([*said, ""]):
@@ -56,10 +57,10 @@ def places(examples: Sequence[Example]) -> list[Place]:
 
 def _by_word(example: Example, num_said: int) -> tuple[list[Heard], list[list[str]]]:
     """What was heard of each word that was said, and what before each, and after the last."""
-    heard = iter(example.normalized_text.split())
+    heard = iter(example.heard.split())
     words: list[Heard] = []
     inserted: list[list[str]] = [[] for _ in range(num_said + 1)]
-    for symbol, num in runs(example.word_alignment):
+    for symbol, num in runs(example.alignment):
         for _ in range(num):
             if symbol == INSERTED:
                 inserted[len(words)].append(next(heard))
@@ -68,7 +69,7 @@ def _by_word(example: Example, num_said: int) -> tuple[list[Heard], list[list[st
     return words, inserted
 
 
-def alignment(examples: Sequence[Example], names: Sequence[str] = ()) -> Html:
+def alignment(examples: Sequence[Example], level: Level, names: Sequence[str] = ()) -> Html:
     """All places in a row that wraps, its lines with these names; what was heard alike is written once and shown in
     every line."""
     found = places(examples)
@@ -76,15 +77,15 @@ def alignment(examples: Sequence[Example], names: Sequence[str] = ()) -> Html:
         return element("p", "Nothing was said, and nothing heard.", class_="note")
     lines = [element("span", of_data(name)) for name in names]
     told = element("span", lines, class_="lines", aria_hidden="true") if lines else None
-    shown = [[piece, " "] for piece in _pieces(found)]
+    shown = [[piece, " "] for piece in _pieces(found, level)]
     return element("p", told, shown, class_=f"aligned of{len(examples)}", dir="auto")
 
 
-def _pieces(found: Sequence[Place]) -> Iterator[Html]:
+def _pieces(found: Sequence[Place], level: Level) -> Iterator[Html]:
     shown = _shown(found)
     for is_shown, group in groupby(range(len(found)), shown.__contains__):
         there = [found[number] for number in group]
-        yield from map(_piece, there) if is_shown else [_left_out(there)]
+        yield from map(_piece, there) if is_shown else [_left_out(there, level)]
 
 
 def _shown(found: Sequence[Place]) -> Collection[int]:
@@ -96,10 +97,10 @@ def _shown(found: Sequence[Place]) -> Collection[int]:
     return set(sorted(near)[:MOST_COLUMNS])
 
 
-def _left_out(left: Sequence[Place]) -> Html:
+def _left_out(left: Sequence[Place], level: Level) -> Html:
     num_wrong = sum(not place.is_equal for place in left)
-    told = f"{of(len(left), 'word')}, {num_wrong:,} of them wrong" if num_wrong else f"{of(len(left), 'word')} alike"
-    return element("span", f"[{told}]", class_="left")
+    told = f", {num_wrong:,} of them wrong" if num_wrong else " alike"
+    return element("span", f"[{of(len(left), level.one)}{told}]", class_="left")
 
 
 def _piece(place: Place) -> Html:
@@ -124,7 +125,7 @@ def _word(word: str) -> str:
     return shortened(word, MOST_OF_WORD)
 
 
-def legend(names: Sequence[str] = ()) -> Html:
+def legend(level: Level, names: Sequence[str] = ()) -> Html:
     """What lines and marks mean, the marks in their own hand."""
     order = (
         ["below what was heard"]
@@ -132,7 +133,7 @@ def legend(names: Sequence[str] = ()) -> Html:
         else ["below what was heard by ", of_data(names[0]), ", then by ", of_data(names[1])]
     )
     shown = [
-        (element("span", "said", class_="said"), element("ins", "heard", class_="s"), "another word was heard"),
+        (element("span", "said", class_="said"), element("ins", "heard", class_="s"), f"another {level.one} was heard"),
         (element("span", "said", class_="said"), element("del", "said"), "it was not heard"),
         (element("span", class_="said"), element("ins", "heard", class_="i"), "it was not said"),
     ]

@@ -6,7 +6,8 @@ Knows nothing of the page around them.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.evaluation.results import Comparison, Difference, Evaluation, Rate, Report
+from pipeline.evaluation.results import RECORDINGS, Comparison, Difference, Evaluation, Rate, Report
+from pipeline.evaluation.rows import Level
 from pipeline.report import plots, recordings
 from pipeline.report.formats import (
     NOTHING,
@@ -31,12 +32,17 @@ if TYPE_CHECKING:
 MOST_PAIRS, FEWEST_PAIRS = 60, 3  # recordings that are shown: together, and of each comparison
 NUM_RATES = 5  # of the figures of a comparison, the first; the others are counts
 LOWEST = "\u25cf"
+DIFFERENT = (
+    ("normalizer", "Texts were compared by different rules"),
+    ("references", "References differ"),
+    ("judged_by", "Runs are judged by different things"),
+)
 
 
 def doubts(report: Report) -> Html | None:
     """Why rates that stand beside each other might not be comparable."""
     told = []
-    for name, what in (("normalizer", "Texts were compared by different rules"), ("references", "References differ")):
+    for name, what in DIFFERENT:
         values = dict.fromkeys(getattr(one, name) for one in report.evaluations)
         if len(values) > 1:
             told.append(f"{what}: {'; '.join(values)}.")
@@ -51,27 +57,29 @@ def doubts(report: Report) -> Html | None:
 
 def runs(report: Report, links: Mapping[str, str]) -> Section:
     has_phones = any(one.rates.per is not None for one in report.evaluations)
+    has_words = any(one.judged_by is Level.WORDS for one in report.evaluations)
     has_cost = any(one.speed.cost is not None for one in report.evaluations)
-    titles = ["WER", "95% interval", "CER", *["PER"] * has_phones, "Scored", "Not scored", "Times real time"]
-    columns = [Column("Run", numeric=False), *map(Column, titles + ["Cost of an audio hour"] * has_cost)]
-    rows = [_run(one, links.get(one.name), has_phones, has_cost) for one in report.evaluations]
-    plot = plots.headlines(report.evaluations)
+    rates = [*["WER", "95% interval", "CER"] * has_words, *["PER", "95% interval"] * has_phones]
+    titles = [*rates, "Scored", "Not scored", "Times real time", *["Cost of an audio hour"] * has_cost]
+    columns = [Column("Run", numeric=False), *map(Column, titles)]
+    rows = [_run(one, links.get(one.name), has_words, has_phones, has_cost) for one in report.evaluations]
+    plot = plots.headlines(report.evaluations, report.judged_by)
     content = markup(plot.html() if plot else None, table("Runs side by side", columns, rows))
     return Section("runs", "Runs", content)
 
 
-def _run(one: Evaluation, link: str | None, has_phones: bool, has_cost: bool) -> Row:
-    name, per = of_data(one.name), one.rates.per.value if one.rates.per else None
+def _run(one: Evaluation, link: str | None, has_words: bool, has_phones: bool, has_cost: bool) -> Row:
+    name, wer, cer, per = of_data(one.name), one.rates.wer, one.rates.cer, one.rates.of(Level.PHONES)
+    words: Row = [Cell(percent(wer.value), wer.value), interval(wer.interval), Cell(percent(cer.value), cer.value)]
+    phones: Row = [Cell(percent(per.value), per.value), interval(per.interval)]
     coverage, speed = one.coverage, one.speed
     num_out = coverage.num_recordings - coverage.num_scored
     fast = speed.times_real_time
     cost = speed.cost_per_audio_hour
     return [
         element("a", name, href=f"./{link}") if link else name,
-        Cell(percent(one.rates.wer.value), one.rates.wer.value),
-        interval(one.rates.wer.interval),
-        Cell(percent(one.rates.cer.value), one.rates.cer.value),
-        *([Cell(percent(per), per)] if has_phones else []),
+        *(words if has_words else []),
+        *(phones if has_phones else []),
         Cell(count(coverage.num_scored), coverage.num_scored),
         Cell(count(num_out), num_out),
         Cell(NOTHING if fast is None else times(fast) + ", decoding alone" * speed.is_of_decoding, fast),
@@ -96,8 +104,9 @@ def datasets(report: Report) -> list[Section]:
     rows: list[Row] = [
         [of_data(dataset), *_rates([rates.get(name) for name in names])] for dataset, rates in report.by_dataset.items()
     ]
-    note = element("p", f"Word error rates with 95% intervals; {LOWEST} marks the lowest of a dataset.", class_="note")
-    return [Section("datasets", "By dataset", markup(note, table("Word error rates by dataset", columns, rows)))]
+    which = f"{report.judged_by.rate.capitalize()}s"
+    note = element("p", f"{which} with 95% intervals; {LOWEST} marks the lowest of a dataset.", class_="note")
+    return [Section("datasets", "By dataset", markup(note, table(f"{which} by dataset", columns, rows)))]
 
 
 def _rates(rates: Sequence[Rate | None]) -> Row:
@@ -136,14 +145,14 @@ def pairs(report: Report, sounds: Mapping[str, "Sound"]) -> list[Section]:
 def _pair(one: Comparison, shown: Sequence[Difference], name: str, sounds: Mapping[str, "Sound | str"]) -> Section:
     first, second = of_data(one.first), of_data(one.second)
     figures: list[tuple[Child, Child]] = [
-        (["WER of ", first], sure(one.first_wer)),
-        (["WER of ", second], sure(one.second_wer)),
+        ([f"{one.level.short} of ", first], sure(one.first_rate)),
+        ([f"{one.level.short} of ", second], sure(one.second_rate)),
         ("Difference", f"{points(one.difference.value)} points ({points_between(one.difference.interval)})"),
         ("p by paired bootstrap", probability(one.p_bootstrap)),
         ("p by matched pairs (MAPSSWE)", _by_segments(one)),
-        ("Recordings that both have", count(one.num_common)),
-        (["Only in ", first], count(one.num_only_first)),
-        (["Only in ", second], count(one.num_only_second)),
+        (f"Recordings that both have scored in {one.level}", count(one.num_common)),
+        (["More of ", first], count(one.num_only_first)),
+        (["More of ", second], count(one.num_only_second)),
     ]
     if one.num_references_differ:
         told = f"{count(one.num_references_differ)}, left out: they were scored against other references"
@@ -163,21 +172,20 @@ def _pair(one: Comparison, shown: Sequence[Difference], name: str, sounds: Mappi
     return Section(name, [second, " and ", first], content)
 
 
-def _by_segments(one: Comparison) -> str:
-    told = of(one.num_segments, "segment")
-    return (
-        f"too few segments ({one.num_segments:,})"
-        if one.p_mapsswe is None
-        else f"{probability(one.p_mapsswe)}, of {told}"
-    )
+def _by_segments(one: Comparison) -> Child:
+    if one.p_mapsswe is None:
+        return f"too few segments ({one.num_segments:,})"
+    told = f"{probability(one.p_mapsswe)}, of {of(one.num_segments, 'segment')}"
+    return told if one.resampled == RECORDINGS else [f"{told}, whatever the ", of_data(one.resampled)]
 
 
 def _verdict(one: Comparison) -> Child:
     first, second, found = of_data(one.first), of_data(one.second), one.difference
     if found.value is None:
-        return "There is nothing to compare: no recording with words in its reference was scored in words by both."
+        told = f"no recording with {one.level} in its reference was scored in {one.level} by both"
+        return f"There is nothing to compare: {told}."
     if found.value == 0:
-        return ["The word error rates of ", second, " and ", first, " are the same."]
+        return [f"The {one.level.rate}s of ", second, " and ", first, " are the same."]
     which = "lower" if found.value < 0 else "higher"
     size = element("strong", f"{abs(100 * found.value):.2f} percentage points {which}")
     if found.interval is None or one.p_bootstrap is None:
@@ -186,7 +194,7 @@ def _verdict(one: Comparison) -> Child:
         sureness = "which may be chance: the 95% interval includes zero"
     else:
         sureness = "by more than chance"
-    return ["The word error rate of ", second, " is ", size, " than that of ", first, f", {sureness}."]
+    return [f"The {one.level.rate} of ", second, " is ", size, " than that of ", first, f", {sureness}."]
 
 
 def _left_out(one: Comparison) -> Html | None:

@@ -1,11 +1,12 @@
-"""The top of a page of one run: its word error rate, how sure that is, and what it is not of.
+"""The top of a page of one run: the rate that it is judged by, how sure that is, and what it is not of.
 
 Knows nothing of the sections below.
 """
 
 from collections.abc import Sequence
 
-from pipeline.evaluation.results import Evaluation
+from pipeline.evaluation.results import RECORDINGS, Evaluation
+from pipeline.evaluation.rows import Level
 from pipeline.intervals import FEW_GROUPS
 from pipeline.progress import hours
 from pipeline.report.formats import count, of, percent, sure, times
@@ -13,17 +14,17 @@ from pipeline.report.html import Html, element, markup, of_data
 
 
 def title(evaluation: Evaluation) -> str:
-    name, rate = evaluation.rates.main
-    return f"{evaluation.name}: {name} {percent(rate.value)}"
+    return f"{evaluation.name}: {evaluation.judged_by.rate} {percent(evaluation.rate.value)}"
 
 
 def headline(evaluation: Evaluation) -> Html:
-    name, rate = evaluation.rates.main
+    level, rate = evaluation.judged_by, evaluation.rate
     if rate.value is None:
-        big = element("p", "No word error rate: nothing was scored that has words in its reference", class_="headline")
+        told = f"No {level.rate}: nothing was scored that has {level} in its reference"
+        big = element("p", told, class_="headline")
     else:
-        big = element("p", element("strong", percent(rate.value)), f" {name}", class_="headline")
-        what = "recordings" if evaluation.resampled == "recordings" else f"values of {evaluation.resampled}"
+        big = element("p", element("strong", percent(rate.value)), f" {level.rate}", class_="headline")
+        what = RECORDINGS if evaluation.resampled == RECORDINGS else f"values of {evaluation.resampled}"
         by = f"by resampling {count(evaluation.num_resampled)} {what}"
         by += f", which is too narrow of fewer than {FEW_GROUPS}" if evaluation.num_resampled < FEW_GROUPS else ""
         told = f"95% interval {rate.interval}, {by}" if rate.interval else f"no interval: too few {what} to resample"
@@ -36,7 +37,7 @@ def _glance(evaluation: Evaluation) -> Html:
     coverage, speed = evaluation.coverage, evaluation.speed
     fast = speed.times_real_time
     pairs = [
-        ("characters wrong", percent(evaluation.rates.cer.value)),
+        *([("characters wrong", percent(evaluation.rates.cer.value))] if evaluation.judged_by is Level.WORDS else []),
         ("recordings scored", count(coverage.num_scored)),
         ("of audio", hours(coverage.audio_s)),
         *([(f"times real time{', decoding alone' * speed.is_of_decoding}", times(fast))] if fast is not None else []),
@@ -51,7 +52,7 @@ def _coverage(evaluation: Evaluation) -> Html | None:
     num_out = coverage.num_recordings - coverage.num_scored
     all_of = of(coverage.num_recordings, "recording")
     if not num_out:
-        if evaluation.rates.main[1].value is None:
+        if evaluation.rate.value is None:
             return None
         told = "The one recording is" if coverage.num_recordings == 1 else f"All {all_of} are"
         return element("p", f"{told} in these rates.", class_="coverage")

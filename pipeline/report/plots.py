@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.evaluation.results import Calibration, Evaluation, Point, Speed
+from pipeline.evaluation.rows import Level
 from pipeline.report.formats import count, decimal, interval, of, percent, times
 from pipeline.report.html import Html, element, fit, of_data
 from pipeline.report.svg import ACCENT, MUTED, SECOND, drawing, inline
@@ -52,28 +53,29 @@ class Group:
     mean: float
 
 
-def by_duration(points: Sequence[Point], num_all: int) -> Plot | None:
+def by_duration(points: Sequence[Point], level: Level, num_all: int) -> Plot | None:
     """Of a sample of so many recordings."""
-    known = [(point.duration_s, point.wer) for point in points]
-    return _against("duration", known, "duration in seconds", "By duration", num_all)
+    known = [(point.duration_s, point.rate) for point in points]
+    return _against("duration", known, level, "duration in seconds", num_all)
 
 
-def by_confidence(points: Sequence[Point], num_all: int) -> Plot | None:
-    known = [(point.confidence, point.wer) for point in points]
-    return _against("confidence", known, "confidence", "By confidence", num_all)
+def by_confidence(points: Sequence[Point], level: Level, num_all: int) -> Plot | None:
+    known = [(point.confidence, point.rate) for point in points]
+    return _against("confidence", known, level, "confidence", num_all)
 
 
 def _against(
-    name: str, pairs: Sequence[tuple[float | None, float]], label: str, title: str, num_all: int
+    name: str, pairs: Sequence[tuple[float | None, float]], level: Level, label: str, num_all: int
 ) -> Plot | None:
     """Each recording's rate, and the mean of those near each other; None without a number to plot against."""
     known = [(x, rate) for x, rate in pairs if x is not None and np.isfinite(x)]
     if not known:
         return None
+    title = f"By {name}"
     xs, rates = (np.array(values, np.float64) for values in zip(*known, strict=True))
     found = groups(xs, rates)
     with drawing() as (figure, axes):
-        _scatter(axes, xs, rates)
+        _scatter(axes, xs, rates, level)
         if len(found) >= FEWEST_GROUPS:
             middles = [float(np.median(xs[(xs >= one.low) & (xs <= one.high)])) for one in found]
             means = [min(one.mean, TOP) for one in found]
@@ -85,16 +87,16 @@ def _against(
             axes.minorticks_off()
         axes.set_xlabel(label)
         told = _which(name, len(known), len(pairs), num_all) + _seen(found, int((rates > TOP).sum()))
-        drawn = inline(figure, name, title, f"Word error rate of recordings by their {label}. {told}")
-    columns = [Column(label.capitalize(), numeric=False), Column("Recordings"), Column("Mean WER")]
+        drawn = inline(figure, name, title, f"{level.rate.capitalize()} of recordings by their {label}. {told}")
+    columns = [Column(label.capitalize(), numeric=False), Column("Recordings"), Column(f"Mean {level.short}")]
     rows: list[Row] = [
         [f"{one.low:.2f} to {one.high:.2f}", Cell(count(one.num), one.num), Cell(percent(one.mean), one.mean)]
         for one in found
     ]
-    return Plot(name, title, told, drawn, table(f"Mean word error rate by {label}", columns, rows))
+    return Plot(name, title, told, drawn, table(f"Mean {level.rate} by {label}", columns, rows))
 
 
-def _scatter(axes: "Axes", xs: Floats, rates: Floats) -> None:
+def _scatter(axes: "Axes", xs: Floats, rates: Floats, level: Level) -> None:
     """The more points, the paler; what is above the top is at the edge."""
     above = rates > TOP
     alpha = float(np.clip(14 / np.sqrt(len(xs)), 0.3, 0.8))
@@ -103,7 +105,7 @@ def _scatter(axes: "Axes", xs: Floats, rates: Floats) -> None:
     top = min(max(float(rates.max()), LEAST_TOP), TOP)
     axes.set_ylim(-0.02 * top, 1.04 * top)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
-    axes.set_ylabel("word error rate")
+    axes.set_ylabel(level.rate)
 
 
 def _which(name: str, num: int, num_drawn: int, num_all: int) -> str:
@@ -140,11 +142,11 @@ def groups(xs: Floats, rates: Floats) -> list[Group]:
     ]
 
 
-def sample(points: Sequence[Point]) -> Html:
+def sample(points: Sequence[Point], level: Level) -> Html:
     """What the plots against duration and confidence are drawn from."""
-    columns = [Column("WER"), Column("Duration in s"), Column("Confidence")]
+    columns = [Column(level.short), Column("Duration in s"), Column("Confidence")]
     rows: list[Row] = [
-        [f"{point.wer:.3g}", decimal(point.duration_s), decimal(point.confidence, 3)] for point in points
+        [f"{point.rate:.3g}", decimal(point.duration_s), decimal(point.confidence, 3)] for point in points
     ]
     made = table("Recordings of the plots by duration and by confidence", columns, rows)
     return element(
@@ -152,12 +154,12 @@ def sample(points: Sequence[Point]) -> Html:
     )
 
 
-def histogram(bins: Sequence[tuple[float, float, int]]) -> Plot | None:
+def histogram(bins: Sequence[tuple[float, float, int]], level: Level) -> Plot | None:
     """The first bar is of recordings without an error, the last is open."""
     total = sum(num for _, _, num in bins)
     if not total:
         return None
-    told = f"How many recordings have which word error rate, of {count(total)}: none, up to 10%, and so on."
+    told = f"How many recordings have which {level.rate}, of {count(total)}: none, up to 10%, and so on."
     from matplotlib.ticker import MaxNLocator
 
     with drawing() as (figure, axes):
@@ -167,15 +169,15 @@ def histogram(bins: Sequence[tuple[float, float, int]]) -> Plot | None:
         axes.grid(False, axis="x")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
-        axes.set_xlabel("word error rate of a recording, up to this percentage")
+        axes.set_xlabel(f"{level.rate} of a recording, up to this percentage")
         axes.set_ylabel("recordings")
         drawn = inline(figure, "distribution", "Distribution", told)
-    columns = [Column("WER", numeric=False), Column("Recordings"), Column("Share")]
+    columns = [Column(level.short, numeric=False), Column("Recordings"), Column("Share")]
     rows: list[Row] = [
         [_range(low, high, number == last), Cell(count(num), num), Cell(percent(num / total), num / total)]
         for number, (low, high, num) in enumerate(bins)
     ]
-    return Plot("distribution", "Distribution", told, drawn, table("Recordings by word error rate", columns, rows))
+    return Plot("distribution", "Distribution", told, drawn, table(f"Recordings by {level.rate}", columns, rows))
 
 
 def _range(low: float, high: float, is_last: bool) -> str:
@@ -240,12 +242,14 @@ def throughput(speed: Speed) -> Plot | None:
     return Plot("throughput", "Throughput", told, drawn, table("Throughput over the run's time", columns, rows))
 
 
-def headlines(evaluations: Sequence[Evaluation]) -> Plot | None:
+def headlines(evaluations: Sequence[Evaluation], level: Level) -> Plot | None:
     """Runs below each other, in the order of the page."""
-    known = [(one.name, one.rates.wer) for one in evaluations if one.rates.wer.value is not None]
+    rates = [(one.name, one.rates.of(level)) for one in evaluations]
+    known = [(name, rate) for name, rate in rates if rate.value is not None]
     if not known:
         return None
-    told = "Word error rate of each run; lines are 95% intervals."
+    title = f"{level.rate.capitalize()}s"
+    told = f"{level.rate.capitalize()} of each run; lines are 95% intervals."
     with drawing(height=64 + 26 * len(known)) as (figure, axes):
         for number, (_, rate) in enumerate(known):
             if rate.interval:
@@ -256,13 +260,13 @@ def headlines(evaluations: Sequence[Evaluation]) -> Plot | None:
         axes.set_ylim(len(known) - 0.4, -0.6)
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
         axes.grid(False, axis="y")
-        axes.set_xlabel("word error rate")
-        drawn = inline(figure, "headlines", "Word error rates", told)
-    columns = [Column("Run", numeric=False), Column("WER"), Column("95% interval")]
+        axes.set_xlabel(level.rate)
+        drawn = inline(figure, "headlines", title, told)
+    columns = [Column("Run", numeric=False), Column(level.short), Column("95% interval")]
     rows: list[Row] = [
         [of_data(name), Cell(percent(rate.value), rate.value), interval(rate.interval)] for name, rate in known
     ]
-    return Plot("headlines", "Word error rates", told, drawn, table("Word error rates", columns, rows))
+    return Plot("headlines", title, told, drawn, table(title, columns, rows))
 
 
 def _label(name: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.evaluation.results import Comparison, Difference, Example
+from pipeline.evaluation.rows import Level
 from pipeline.records import ErrorCounts
 from pipeline.report.aligned import alignment, as_written, legend
 from pipeline.report.formats import decimal, of, percent, seconds, shortened
@@ -21,19 +22,17 @@ MOST_CHARACTERS = 120  # of a value, a name or an id
 MOST_OF_PLACE = 500  # of a path or URL
 
 
-def worst(examples: Sequence[Example], sounds: Mapping[str, "Sound"]) -> Html:
-    cards = [_card(example, sounds.get(example.id), f"worst-{at}") for at, example in enumerate(examples, 1)]
-    return markup(legend(), element("ol", cards, class_="cards"))
+def worst(examples: Sequence[Example], level: Level, sounds: Mapping[str, "Sound"]) -> Html:
+    cards = [_card(example, level, sounds.get(example.id), f"worst-{at}") for at, example in enumerate(examples, 1)]
+    return markup(legend(level), element("ol", cards, class_="cards"))
 
 
-def _card(example: Example, sound: "Sound | None", name: str) -> Html:
+def _card(example: Example, level: Level, sound: "Sound | None", name: str) -> Html:
     return element(
         "li",
         element("h3", _id(example)),
-        element(
-            "p", element("strong", f"WER {percent(example.words.rate)}"), " ", _errors(example.words), class_="told"
-        ),
-        alignment([example]),
+        element("p", _errors(example.errors, level), class_="told"),
+        alignment([example], level),
         _sound(sound, example),
         as_written([("Reference", example.reference), ("Heard", example.text)]),
         _about(example),
@@ -45,15 +44,18 @@ def differences(
     comparison: Comparison, shown: Sequence[Difference], name: str, sounds: Mapping[str, "Sound | str"]
 ) -> Html:
     """`name` is theirs on the page, which has a sound once: elsewhere there is a link to where, by its own name."""
+    cards = [
+        _both(comparison, one, f"{name}-{number}", sounds.get(one.first.id)) for number, one in enumerate(shown, 1)
+    ]
     names = (comparison.first, comparison.second)
-    cards = [_both(one, names, f"{name}-{number}", sounds.get(one.first.id)) for number, one in enumerate(shown, 1)]
-    return markup(legend(names), element("ol", cards, class_="cards"))
+    return markup(legend(comparison.level, names), element("ol", cards, class_="cards"))
 
 
-def _both(difference: Difference, names: tuple[str, str], name: str, sound: "Sound | str | None") -> Html:
+def _both(comparison: Comparison, difference: Difference, name: str, sound: "Sound | str | None") -> Html:
+    names, level = (comparison.first, comparison.second), comparison.level
     first, second = difference.first, difference.second
     rates = [
-        element("li", of_data(run), ": ", element("strong", f"WER {percent(one.words.rate)}"), " ", _errors(one.words))
+        element("li", of_data(run), ": ", _errors(one.errors, level))
         for run, one in zip(names, (first, second), strict=True)
     ]
     texts = [("Reference", first.reference), (names[0], first.text), (names[1], second.text)]
@@ -61,7 +63,7 @@ def _both(difference: Difference, names: tuple[str, str], name: str, sound: "Sou
         "li",
         element("h3", _id(first)),
         element("ul", rates, class_="told"),
-        alignment([first, second], ["said", *names]),
+        alignment([first, second], level, ["said", *names]),
         _sound(sound, first),
         as_written(texts),
         _about(first),
@@ -69,10 +71,11 @@ def _both(difference: Difference, names: tuple[str, str], name: str, sound: "Sou
     )
 
 
-def _errors(words: ErrorCounts) -> str:
-    kinds = (("substituted", words.substitutions), ("deleted", words.deletions), ("inserted", words.insertions))
-    told = ", ".join(f"{num:,} {kind}" for kind, num in kinds if num)
-    return f"{told or 'no errors'} in {of(words.num_reference, 'word')}"
+def _errors(errors: ErrorCounts, level: Level) -> Html:
+    kinds = (("substituted", errors.substitutions), ("deleted", errors.deletions), ("inserted", errors.insertions))
+    told = ", ".join(f"{num:,} {kind}" for kind, num in kinds if num) or "no errors"
+    rate = element("strong", f"{level.short} {percent(errors.rate)}")
+    return markup(rate, f" {told} in {of(errors.num_reference, level.one)}")
 
 
 def _sound(sound: "Sound | str | None", example: Example) -> Html | None:

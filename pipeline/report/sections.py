@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.evaluation.results import Confusion, Confusions, Evaluation, Rate
+from pipeline.evaluation.rows import Level
 from pipeline.progress import clock, hours
 from pipeline.records import ErrorCounts
 from pipeline.report import plots, recordings
@@ -25,7 +26,7 @@ SPACE = "\u2423"  # as one writes it where it would not be seen
 RATES = (
     ("wer", "Word error rate", "WER", "words substituted, deleted and inserted, by words in the references"),
     ("cer", "Character error rate", "CER", "the same of characters"),
-    ("per", "Phone error rate", "PER", "the same of phones"),
+    ("per", "Phone error rate", "PER", "phones substituted, deleted and inserted, by phones in the references"),
     ("mer", "Match error rate", "MER", "errors among all words aligned; never above 100%"),
     ("wil", "Word information lost", "WIL", "1 less the share of said words that are right times that of heard words"),
     ("oracle_wer", "Oracle word error rate", "", "of the best of each recording's n best"),
@@ -37,13 +38,14 @@ RATES = (
 def rates(evaluation: Evaluation) -> Section:
     columns = [Column("Rate", numeric=False), Column("Value"), Column("95% interval")]
     rows: list[Row] = []
+    in_words = evaluation.judged_by is Level.WORDS
     for name, title, short, told in RATES:
         rate: Rate | None = getattr(evaluation.rates, name)
-        if rate is not None:
+        if rate is not None and (in_words or rate.value is not None):
             what = [f"{title} ({short})" if short else title, element("small", told)]
             rows.append([what, percent(rate.value), interval(rate.interval)])
     kinds = ("Right", "Substituted", "Deleted", "Inserted", "In references")
-    counted = [_counts("Words", evaluation.words), _counts("Characters", evaluation.chars)]
+    counted = [_counts("Words", evaluation.words), _counts("Characters", evaluation.chars)] if in_words else []
     if evaluation.phones is not None:
         counted.append(_counts("Phones", evaluation.phones))
     content = markup(
@@ -71,13 +73,14 @@ def compared(evaluation: Evaluation) -> Section:
 
 
 def where(evaluation: Evaluation) -> Section:
+    level = evaluation.judged_by
     if not evaluation.points:
-        return Section("where", "Where errors are", element("p", "No words were compared.", class_="note"))
-    num_all = sum(num for _, _, num in evaluation.histogram)  # with words in their reference, as points have
+        return Section("where", "Where errors are", element("p", f"No {level} were compared.", class_="note"))
+    num_all = sum(num for _, _, num in evaluation.histogram)  # whose references say something, as those of points
     made = [
-        plots.histogram(evaluation.histogram),
-        plots.by_duration(evaluation.points, num_all),
-        plots.by_confidence(evaluation.points, num_all),
+        plots.histogram(evaluation.histogram, level),
+        plots.by_duration(evaluation.points, level, num_all),
+        plots.by_confidence(evaluation.points, level, num_all),
         plots.calibration(evaluation.calibration),
     ]
     drawn = [plot.html() for plot in made if plot is not None]
@@ -87,28 +90,30 @@ def where(evaluation: Evaluation) -> Section:
     if made[2] is None:
         missing.append("No confidences are known: nothing is plotted against them.")
     notes = element("p", " ".join(missing), class_="note") if missing else None
-    behind = plots.sample(evaluation.points) if made[1] or made[2] else None
+    behind = plots.sample(evaluation.points, level) if made[1] or made[2] else None
     return Section("where", "Where errors are", markup(element("div", drawn, class_="plots"), notes, behind))
 
 
 def worst(evaluation: Evaluation, sounds: Mapping[str, "Sound"]) -> Section:
+    level, errors = evaluation.judged_by, evaluation.errors
     if not evaluation.worst:
-        words = evaluation.words
-        if words.num_errors:
+        if errors.num_errors:
             none = "None was asked for (--worst 0)."
         else:
-            none = "No recording has a word error." if words.num_reference else "No words were compared."
+            none = f"No recording has a {level.one} error." if errors.num_reference else f"No {level} were compared."
         content = element("p", none, class_="note")
     else:
-        order = "Those with the most word errors come first, and of as many the higher rate."
-        content = markup(element("p", order, class_="note"), recordings.worst(evaluation.worst, sounds))
+        order = f"Those with the most {level.one} errors come first, and of as many the higher rate."
+        content = markup(element("p", order, class_="note"), recordings.worst(evaluation.worst, level, sounds))
     return Section("worst", "Worst recordings", content)
 
 
 def confusions(evaluation: Evaluation) -> Section:
-    both = (("Words", evaluation.word_confusions), ("Characters", evaluation.char_confusions))
-    made = [_confusions(name, found) for name, found in both]
-    longest = max(len(some) for _, found in both for some in (found.substitutions, found.deletions, found.insertions))
+    level = evaluation.judged_by
+    chars = [("Characters", evaluation.char_confusions)] if level is Level.WORDS else []
+    kinds = [(level.title(), evaluation.confusions), *chars]
+    made = [_confusions(name, found) for name, found in kinds]
+    longest = max(len(some) for _, found in kinds for some in (found.substitutions, found.deletions, found.insertions))
     note = f"Of each kind the {MOST_CONFUSIONS} most frequent; more of them are in evaluation.json."
     cut = element("p", note, class_="note") if longest > MOST_CONFUSIONS else None
     return Section("confusions", "Confusions", markup(cut, made))

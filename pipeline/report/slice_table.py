@@ -6,6 +6,7 @@ Knows nothing of how slices are found.
 from collections.abc import Sequence
 
 from pipeline.evaluation.results import Evaluation, Slice
+from pipeline.evaluation.rows import Level
 from pipeline.progress import hours
 from pipeline.report.formats import count, interval, percent, points, probability, shortened
 from pipeline.report.html import Html, element, markup, of_data
@@ -23,22 +24,21 @@ EXPLAINED = (
 
 
 def section(evaluation: Evaluation) -> Section:
-    found = evaluation.slices
+    found, level = evaluation.slices, evaluation.judged_by
     if not found:
         return Section("slices", "Slices", element("p", "There are no columns to slice by.", class_="note"))
-    in_phones = any(one.per is not None for one in found)
-    name, rate, counted = ("Phone", "PER", "Phones") if in_phones else ("Word", "WER", "Words")
     worst = {_key(one) for one in evaluation.worst_slices}
     shown = _shown(found, worst)
-    left = f" The table has the {count(len(shown))} with the most {counted.lower()}; all are in evaluation.json."
+    left = f" The table has the {count(len(shown))} with the most {level}; all are in evaluation.json."
     note = element("p", EXPLAINED, left if len(shown) < len(found) else None, class_="note")
+    chars = ["CER"] if level is Level.WORDS else []
     columns = [
         *(Column(name, numeric=False) for name in ("Column", "Value")),
-        *map(Column, (rate, "95% interval", "Excess", "p", "CER", "Recordings", "Audio", counted)),
+        *map(Column, (level.short, "95% interval", "Excess", "p", *chars, "Recordings", "Audio", level.title())),
     ]
     marked = {number for number, one in enumerate(shown) if _key(one) in worst}
-    rows = [_row(one, number in marked) for number, one in enumerate(shown)]
-    made = table(f"{name} error rate by slice", columns, rows, filter_by="Only slices with", marked=marked)
+    rows = [_row(one, level, number in marked) for number, one in enumerate(shown)]
+    made = table(f"{level.rate.capitalize()} by slice", columns, rows, filter_by="Only slices with", marked=marked)
     return Section("slices", "Slices", markup(_worst(evaluation), note, made))
 
 
@@ -70,7 +70,7 @@ def _value(one: Slice) -> str:
     return shortened(one.value, MOST_CHARACTERS)
 
 
-def _row(one: Slice, is_worst: bool) -> Row:
+def _row(one: Slice, level: Level, is_worst: bool) -> Row:
     return [
         of_data(shortened(one.column, MOST_CHARACTERS)),
         [of_data(_value(one)), element("span", "\u25b2 worse", class_="mark") if is_worst else None],
@@ -78,7 +78,7 @@ def _row(one: Slice, is_worst: bool) -> Row:
         Cell(interval(one.rate.interval), one.rate.interval.low if one.rate.interval else None),
         Cell(points(one.excess), one.excess),
         Cell(probability(one.p_corrected), one.p_corrected),
-        Cell(percent(one.cer.value), one.cer.value),
+        *([Cell(percent(one.cer.value), one.cer.value)] if level is Level.WORDS else []),
         Cell(count(one.num_recordings), one.num_recordings),
         Cell(hours(one.audio_s), one.audio_s),
         Cell(count(one.errors.num_reference), one.errors.num_reference),

@@ -17,7 +17,7 @@ from pipeline.manifest import Doubled, Manifest
 from pipeline.records import Phone, Recording, Word
 from pipeline.resources import one_process
 from pipeline.run import Run, vocabulary_as_dict
-from pipeline.score import Scorer, settle
+from pipeline.score import Scorer, count_words, settle
 from pipeline.sources.entries import Entry, Piece
 from pipeline.sources.spool import Spool
 from pipeline.store import Folder
@@ -71,6 +71,12 @@ def in_phones(name: str, reference: str | None, phones: str, words: str | None =
     said = [Phone(phone, 0.0, 0.1, 0.9) for phone in phones.split()]
     made = heard(name, reference, phones if words is None else words, phones=said)
     return made if words is not None else replace(made, words=None)
+
+
+def said_and_heard(name: str, said: str, phones: str, **fields: Any) -> Recording:
+    """What a model of phonemes makes of it, and the score stage, whoever has said the reference."""
+    scored = {"reference_phones": said, "phone_errors": count_words(said, phones)}
+    return replace(in_phones(name, f"{name}, as it is spelt", phones), **scored, **fields)
 
 
 def made(

@@ -8,7 +8,7 @@ import jiwer
 import numpy as np
 import pyarrow as pa
 
-from pipeline.evaluation.rows import COUNTED, SCHEMA
+from pipeline.evaluation.rows import COUNTED, SCHEMA, Level
 from pipeline.evaluation.scores import Coverage, Errors, Scores
 from pipeline.records import COUNT_FIELDS
 
@@ -37,23 +37,27 @@ def alignment(found: Any) -> str:
     return told
 
 
-def row(pair: Pair) -> dict[str, Any]:
+def row(pair: Pair, level: Level = Level.WORDS) -> dict[str, Any]:
+    """In phones its texts are those, and no words were compared."""
     made: dict[str, Any] = dict.fromkeys(SCHEMA.names)
     made |= {"id": pair.id, "uri": f"/{pair.id}.wav", "status": "failed", "error": "too long", "duration_s": 1.0}
     made |= {"reference": pair.reference, "normalized_reference": pair.reference, "confidence": pair.confidence}
     if pair.text is not None:
         words = jiwer.process_words(pair.reference, pair.text)
         chars = jiwer.process_characters(pair.reference, pair.text)
-        made |= {"status": "ok", "error": None, "text": pair.text, "normalized_text": pair.text}
-        made |= {"word_alignment": alignment(words), "char_alignment": alignment(chars)}
-        made["word_confidences"] = pair.word_confidences
-        for kind, found in (("word", words), ("char", chars)):
-            made |= {f"{kind}_{name}": count for name, count in zip(COUNT_FIELDS, counts(found), strict=True)}
+        made |= {"status": "ok", "error": None, "text": pair.text, "word_confidences": pair.word_confidences}
+        made |= {level.said: pair.reference, level.heard: pair.text, level.alignment: alignment(words)}
+        made |= dict(zip(level.counts, counts(words), strict=True))
+        if level is Level.WORDS:
+            made |= {f"char_{name}": count for name, count in zip(COUNT_FIELDS, counts(chars), strict=True)}
+            made["char_alignment"] = alignment(chars)
+        else:
+            made["normalized_reference"] = "as it is spelt"
     return made | pair.columns
 
 
-def table(pairs: Sequence[Pair]) -> pa.Table:
-    rows = [row(pair) for pair in pairs]
+def table(pairs: Sequence[Pair], level: Level = Level.WORDS) -> pa.Table:
+    rows = [row(pair, level) for pair in pairs]
     passed = sorted({name for pair in pairs for name in pair.columns})
     arrays = {field.name: pa.array([one[field.name] for one in rows], field.type) for field in SCHEMA}
     return pa.table(arrays | {name: pa.array([one[name] for one in rows]) for name in passed})
@@ -68,7 +72,7 @@ def scores(table: pa.Table) -> Scores:
     """Of those that were transcribed."""
     ok = table.filter([status == "ok" for status in table["status"].to_pylist()]) if len(table) else table
     failed = [row["reference"] for row in table.to_pylist() if row["status"] != "ok"]
-    nothing = np.full(len(ok), np.nan)
+    nothing, no_errors = np.full(len(ok), np.nan), Errors(*np.zeros((4, len(ok)), np.int64))
     kinds = {kind: [ok[f"{kind}_{name}"].to_pylist() for name in COUNT_FIELDS] for kind in COUNTED}
     found = {
         kind: None if None in columns[0] else Errors(*np.array(columns, np.int64)) for kind, columns in kinds.items()
@@ -82,8 +86,8 @@ def scores(table: pa.Table) -> Scores:
             num_words_failed=sum(len(reference.split()) for reference in failed),
         ),
         ids=pa.array(ok["id"].to_pylist(), pa.string()),
-        words=found["word"],
-        chars=found["char"],
+        words=found["word"] or no_errors,
+        chars=found["char"] or no_errors,
         phones=found["phone"] if len(ok) else None,
         oracle=found["oracle"] if len(ok) else None,
         duration_s=np.ones(len(ok)),

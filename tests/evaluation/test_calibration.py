@@ -1,5 +1,7 @@
 """Confidences against an independent formulation, and that simulated ones are found to be as they were made."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.calibration import NUM_BINS, Counts, count
+from pipeline.evaluation.rows import Level
 from tests.evaluation.scored_rows import Pair, parts, table
 
 SURE = st.none() | st.floats(0, 1, width=32)
@@ -107,3 +110,13 @@ def test_confidences_of_other_words_are_found_out():
     """They would be given to the wrong ones without a word."""
     with pytest.raises(ValueError, match="word_confidences are not those of the words"):
         count(table([Pair("a", "one two", "one two", None, [0.5])]))
+
+
+def test_recordings_of_phones_are_as_sure_as_those_of_words():
+    """Phones themselves have no confidences in scored rows, whatever words had."""
+    pairs = [Pair(str(number), "h ə l oʊ", "h ə l l oʊ"[: 2 * number + 1], 0.1 * number) for number in range(5)]
+    found = count(table(pairs, Level.PHONES), Level.PHONES).calibration()
+    assert found is not None and found.of == "recordings"
+    assert found == count(table(pairs)).calibration()
+    sure = [replace(one, word_confidences=[0.5] * len((one.text or "").split())) for one in pairs]
+    assert count(table(sure, Level.PHONES), Level.PHONES).calibration() == found

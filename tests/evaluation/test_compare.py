@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.compare import NUM_DIFFERENT, Scored, common, compare
-from pipeline.evaluation.results import Comparison
-from pipeline.evaluation.scores import Errors
+from pipeline.evaluation.results import Comparison, Rate
+from pipeline.evaluation.rows import Level
+from pipeline.evaluation.scores import Errors, in_common
 from tests.evaluation.scored_rows import Pair, parts, scores, table
 
 NUMBERS = ("num_common", "num_only_first", "num_only_second", "num_references_differ")
 IDS = st.lists(st.sampled_from("abcdef"), unique=True)
 
 
-def scored(name: str, pairs: Sequence[Pair], size: int = 7) -> Scored:
+def scored(name: str, pairs: Sequence[Pair], size: int = 7, level: Level = Level.WORDS) -> Scored:
     """In parts of a few rows."""
-    rows = table(pairs)
+    rows = table(pairs, level)
     return Scored(name, scores(rows), lambda columns: parts(rows.select(columns or rows.column_names), size))
 
 
@@ -55,7 +56,7 @@ def test_rates_of_both_are_jiwers_and_their_difference_is_resampled_in_pairs():
     before, after = heard(0.3, seed=1), heard(0.15, seed=2)
     found = compare(scored("before", before), scored("after", after))
     rates = [jiwer.wer([p.reference for p in pairs], [p.text for p in pairs]) for pairs in (before, after)]
-    assert (found.first_wer.value, found.second_wer.value) == (pytest.approx(rates[0]), pytest.approx(rates[1]))
+    assert (found.first_rate.value, found.second_rate.value) == (pytest.approx(rates[0]), pytest.approx(rates[1]))
     assert found.difference.value == pytest.approx(rates[1] - rates[0])  # fewer errors: below zero
     errors = [
         np.array([round(jiwer.wer(p.reference, p.text) * len(p.reference.split())) for p in pairs])
@@ -74,7 +75,7 @@ def test_rates_of_both_are_jiwers_and_their_difference_is_resampled_in_pairs():
     assert found.p_bootstrap < 0.01 and found.p_mapsswe < 0.01
     assert found.num_segments > 30
     back = compare(scored("after", after), scored("before", before))
-    assert (back.first_wer, back.second_wer) == (found.second_wer, found.first_wer)
+    assert (back.first_rate, back.second_rate) == (found.second_rate, found.first_rate)
     assert back.difference.value == -found.difference.value and back.p_mapsswe == found.p_mapsswe
 
 
@@ -118,15 +119,15 @@ def test_the_recordings_that_differ_most_come_first_with_all_that_is_shown_of_th
     found = compare(first, second).most_different
     differences = second.scores.words.num_errors - first.scores.words.num_errors
     assert len(found) == NUM_DIFFERENT
-    shown = [abs(one.second.words.num_errors - one.first.words.num_errors) for one in found]
+    shown = [abs(one.second.errors.num_errors - one.first.errors.num_errors) for one in found]
     assert shown == sorted(np.abs(differences), reverse=True)[:NUM_DIFFERENT] and shown[-1] > 0
     for one in found:
         for example, pairs in ((one.first, before), (one.second, after)):
             pair = pairs[int(example.id[1:])]
             assert (example.reference, example.text) == (pair.reference, pair.text)
-            assert (example.normalized_reference, example.normalized_text) == (pair.reference, pair.text)
+            assert (example.said, example.heard) == (pair.reference, pair.text)
             assert (example.columns, example.confidence) == (pair.columns, 0.5)
-            assert example.uri == f"/{pair.id}.wav" and example.word_alignment
+            assert example.uri == f"/{pair.id}.wav" and example.alignment
     few = compare(scored("a", before[:3]), scored("b", [*after[:1], *before[1:3]])).most_different
     assert len(few) == (differences[0] != 0)
 
@@ -137,6 +138,7 @@ def test_what_is_resampled_is_a_column_of_the_first():
     assert by_speaker.difference.value == by_recording.difference.value
     assert by_speaker.difference.interval != by_recording.difference.interval
     assert by_speaker.p_mapsswe == by_recording.p_mapsswe
+    assert (by_speaker.resampled, by_recording.resampled) == ("speaker", "recordings")
     with pytest.raises(UsageError, match="resampling by session"):
         compare(before, after, "session")
 
@@ -148,7 +150,7 @@ def test_of_few_recordings_there_is_neither_interval_nor_p(num, num_silent):
     pairs, others = heard(0.5, num, seed=1) + silent, heard(0.1, num, seed=2) + silent
     found = compare(scored("a", pairs), scored("b", others))
     assert (found.difference.interval is None) == (num < 5) and found.p_bootstrap is None
-    assert (found.first_wer.value is None) == (num == 0)
+    assert (found.first_rate.value is None) == (num == 0)
 
 
 def test_rows_that_are_not_those_of_the_scores_are_found_out():
@@ -181,4 +183,58 @@ def test_recordings_without_words_but_with_phones_are_compared_with_nothing(num_
             *[10 - num_with_words] * 2,
         )
         assert found.difference.value == (0 if num_with_words else None)
-        assert found.first_wer.value == (words.sum().rate if num_with_words else None)
+        assert found.first_rate.value == (words.sum().rate if num_with_words else None)
+
+
+def test_runs_of_phones_are_compared_by_them_as_others_by_their_words():
+    """By the same figures and the same recordings, with what was said and heard in phones."""
+    before, after = heard(0.3, seed=1), [*heard(0.15, seed=2)[4:], Pair("more", "x", "y", columns={"speaker": "s0"})]
+    in_words = compare(scored("before", before), scored("after", after), "speaker")
+    phones = [scored(name, pairs, level=Level.PHONES) for name, pairs in (("before", before), ("after", after))]
+    found = compare(phones[0], phones[1], "speaker")
+    assert (found.level, in_words.level) == (Level.PHONES, Level.WORDS)
+    assert replace(found, level=Level.WORDS) == in_words and len(found.most_different) == NUM_DIFFERENT
+    assert found.second_rate.value == pytest.approx(
+        jiwer.wer([p.reference for p in after[:-1]], [p.text for p in after[:-1]])
+    )
+    other = [replace(pair, reference=f"{pair.reference} more") for pair in before[:3]]  # in another language, say
+    mixed = compare(phones[0], scored("other", [*other, *before[3:]], level=Level.PHONES))
+    assert (mixed.num_common, mixed.num_references_differ) == (60, 3)
+
+
+def test_a_run_of_words_and_one_of_phones_have_nothing_in_common():
+    words, phones = scored("words", heard(0.3)), scored("phones", heard(0.2), level=Level.PHONES)
+    for found in (compare(words, phones), compare(phones, words)):
+        assert (found.level, found.num_common, found.num_only_first, found.num_only_second) == (Level.WORDS, 0, 60, 60)
+        assert found.first_rate == found.second_rate == found.difference == Rate(None)
+        assert (found.p_bootstrap, found.p_mapsswe, found.most_different) == (None, None, ())
+
+
+def test_runs_are_judged_by_what_all_have_and_by_words_if_they_can():
+    words, phones = (scored("run", heard(0.3), level=level).scores for level in Level)
+    both = replace(words, phones=phones.phones)  # of a model of phonemes with a lexicon
+    failed = scores(table([Pair("a", "said", None)]))
+    assert [one.judged_by for one in (words, phones, both, failed)] == ["words", "phones", "words", "words"]
+    for runs, level in (
+        ([words, both], Level.WORDS),
+        ([both, both], Level.WORDS),
+        ([phones, both], Level.PHONES),
+        ([phones, failed], Level.PHONES),
+        ([words, phones], Level.WORDS),
+        ([words, both, phones], Level.WORDS),
+        ([failed], Level.WORDS),
+    ):
+        assert in_common(runs) == in_common(runs[::-1]) == level
+
+
+def test_phones_beside_words_that_were_made_of_phones_are_compared_by_phones():
+    words, phones = scored("words", heard(0.1)), scored("phones", heard(0.2), level=Level.PHONES)
+    names = [Level.PHONES.said, Level.PHONES.heard, Level.PHONES.alignment, *Level.PHONES.counts]
+    rows = pa.concat_tables(words.tables(None))
+    for name in names:
+        column = pa.concat_tables(phones.tables([name]))[name]
+        rows = rows.set_column(rows.column_names.index(name), name, column)
+    with_lexicon = Scored("words", scores(rows), lambda columns: parts(rows.select(columns or rows.column_names), 7))
+    found = compare(phones, with_lexicon)
+    assert (found.level, found.num_common, found.difference.value) == (Level.PHONES, 60, 0)
+    assert found.first_rate.value == phones.scores.errors.sum().rate

@@ -14,14 +14,16 @@ from pipeline.evaluation import confusions
 from pipeline.evaluation.alignment import align
 from pipeline.evaluation.confusions import Counts, Tally, count
 from pipeline.evaluation.results import Confusion, Confusions
+from pipeline.evaluation.rows import Level
 
+COLUMNS = ("normalized_reference", "normalized_text", "word_alignment", "char_alignment")
 TEXTS = st.lists(st.sampled_from(["a", "b", "ab", "é", "中文", "\U0001f600", "\x00"]), max_size=6).map(" ".join)
 
 
 def scored(references: Sequence[str | None], texts: Sequence[str | None]) -> pa.Table:
     columns = pa.array(references, pa.string()), pa.array(texts, pa.string())
     found = align(*columns)
-    return pa.table([*columns, found.word_alignment, found.char_alignment], names=confusions.COLUMNS)
+    return pa.table([*columns, found.word_alignment, found.char_alignment], names=COLUMNS)
 
 
 def by_jiwer(process: Callable[[str, str], Any], pairs: list[tuple[str, str]]) -> Counter[tuple[str, str]]:
@@ -58,6 +60,15 @@ def test_words_and_characters_are_counted_as_jiwer_aligns_them_part_by_part(
         assert counts.words.top(num) == ordered(by_jiwer(jiwer.process_words, pairs), num)
         assert counts.chars.top(num) == ordered(by_jiwer(jiwer.process_characters, pairs), num)
         assert (counts.words.num_missed, counts.chars.num_missed) == (0, 0)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), max_size=8))
+def test_phones_are_counted_as_words_are_and_have_no_characters(pairs: list[tuple[str, str]]) -> None:
+    names = [Level.PHONES.said, Level.PHONES.heard, Level.PHONES.alignment]
+    table = scored([one for one, _ in pairs], [one for _, one in pairs]).drop_columns(["char_alignment"])
+    counts = count(table.rename_columns(names), Level.PHONES)
+    assert counts.words.top(5) == ordered(by_jiwer(jiwer.process_words, pairs), 5)
+    assert counts.chars.top(5) == Confusions((), (), ())
 
 
 def test_rows_without_an_alignment_count_nothing_and_an_empty_run_has_no_confusions() -> None:

@@ -97,7 +97,7 @@ def test_figures_are_those_of_the_rows(run, tmp_path):
     )
     assert rates.failed_as_empty is not None and rates.failed_as_empty.value == (3 + 2) / (36 + 2)
     assert [(part.value, part.num_recordings) for part in one.slices] == [(f"s{n}", 2) for n in range(6)]
-    assert [(c.said, c.heard, c.count) for c in one.word_confusions.substitutions] == [("end", "and", 3)]
+    assert [(c.said, c.heard, c.count) for c in one.confusions.substitutions] == [("end", "and", 3)]
     assert [example.id for example in one.worst] == ["r0", "r4"]
     assert one.worst[0].columns == {"speaker": "s0"}
     assert one.calibration is not None and one.calibration.of == "words"
@@ -119,7 +119,7 @@ def test_several_runs_are_put_beside_the_first_by_what_both_have(tmp_path, run, 
     assert (pair.num_common, pair.num_only_first, pair.num_only_second, pair.num_references_differ) == (10, 2, 1, 1)
     assert pair.difference.value == pytest.approx(0 - 2 / 27)
     assert [found.first.id for found in pair.most_different] == ["r4", "r8"]
-    told = "best beside run: 9 recordings are compared, and left out are those that are 2 only in run, 1 only in best, "
+    told = "best beside run: 9 recordings are compared by words, and left out are 2 more of run, 1 more of best, "
     assert f"{told}1 scored against other references" in capsys.readouterr().err
     pages = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.html"))
     assert pages == ["best/report.html", "report.html", "run/report.html"]

@@ -32,7 +32,16 @@ from pipeline.score import Scorer, ScoreSettings, count_words
 from pipeline.text.normalize import normalizer
 from pipeline.unit import Unit
 from pipeline.write import read_parts
-from tests.evaluation.made_runs import LETTERS, PHONEMES, failed, heard, in_phones, made, request_of, scored
+from tests.evaluation.made_runs import (
+    LETTERS,
+    PHONEMES,
+    failed,
+    heard,
+    in_phones,
+    made,
+    request_of,
+    scored,
+)
 
 COUNTS = [f"{kind}_{name}" for kind in COUNTED for name in COUNT_FIELDS]
 
@@ -91,8 +100,13 @@ def test_phones_afterwards_are_those_of_the_run(language, tmp_path, monkeypatch)
     pytest.importorskip("phonemizer", reason="phonemizer is not installed")
     run = made(tmp_path / "run", OF_PHONES, score=ScoreConfig(language=language), vocabulary=PHONEMES)
     monkeypatch.setattr("pipeline.text.espeak._asked", lambda *_: pytest.fail("asked"))
-    assert counts(scored(request_of(run, tmp_path / "out"))) == counts(rows_of(run))
+    rows, before = scored(request_of(run, tmp_path / "out")), rows_of(run)
+    assert counts(rows) == counts(before)
     assert sum((commit.tally for commit in run.commits().values()), Tally()) == total(tmp_path / "out")
+    assert [row["reference_phones"] for row in rows] == [row["reference_phones"] for row in before]
+    assert [row["heard_phones"] for row in rows] == ["h ə l l", "", "h ə", "h", None, "h ə l oʊ", "h"]
+    is_said = [row["reference_phones"] is not None for row in rows]
+    assert [row["phone_alignment"] is not None for row in rows] == is_said and any(is_said) == bool(language)
 
 
 def test_phones_of_other_references_are_counted_as_a_run_with_them_would(tmp_path):
@@ -104,9 +118,14 @@ def test_phones_of_other_references_are_counted_as_a_run_with_them_would(tmp_pat
     pq.write_table(read_parts(run).select(["id", "reference"]), tmp_path / "references.parquet")
     joined = scored(request_of(without, tmp_path / "out", references=tmp_path / "references.parquet"))
     assert counts(joined) == counts(rows_of(run))
+    (hello,) = (row for row in joined if row["id"] == "wrong")
+    assert (hello["reference_phones"], hello["heard_phones"], hello["phone_alignment"]) == (
+        *("h ə l oʊ", "h ə l l"),
+        "3=1S",
+    )
     silent = scored(request_of(run, tmp_path / "silent", "score.language=none"))
     assert [row["word_hits"] for row in silent] == [row["word_hits"] for row in rows_of(run)]
-    assert {row["phone_hits"] for row in silent} == {None}
+    assert {row[name] for row in silent for name in ("phone_hits", "reference_phones", "phone_alignment")} == {None}
     later = made(tmp_path / "later", OF_PHONES, vocabulary=PHONEMES)  # in no language, until it is evaluated
     assert counts(scored(request_of(later, tmp_path / "asked", "score.language=en-us"))) == counts(rows_of(run))
 

@@ -1,5 +1,6 @@
 """The recordings on show are the worst of all, whatever part they lie in; what is plotted stands for all."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.results import Point
-from pipeline.evaluation.rows import SCHEMA
+from pipeline.evaluation.rows import SCHEMA, Level
+from pipeline.evaluation.scores import Errors
 from pipeline.evaluation.worst import histogram, points, worst
 from pipeline.records import COUNT_FIELDS, ErrorCounts
 from tests.evaluation.counted import counted
@@ -48,9 +50,34 @@ def test_the_worst_of_all_parts_are_those_of_the_whole(counts, num, size):
 def test_an_example_has_all_that_is_shown_of_it():
     (one,) = worst([table([row(4, (1, 2, 3, 4))])])
     assert (one.id, one.uri, one.duration_s, one.confidence) == ("r4", "/r4.wav", 4.0, None)
-    assert (one.reference, one.text, one.normalized_reference, one.normalized_text) == ("A b", "A c", "a b", "")
-    assert (one.word_alignment, one.words) == ("1=1S", ErrorCounts(1, 2, 3, 4))
+    assert (one.reference, one.text, one.said, one.heard) == ("A b", "A c", "a b", "")
+    assert (one.alignment, one.errors) == ("1=1S", ErrorCounts(1, 2, 3, 4))
     assert one.columns == {"speaker": 1}
+
+
+def test_of_a_run_of_phones_the_worst_are_those_with_the_most_phone_errors():
+    """With what was said and heard in phones; words there would be none of."""
+    nothing = dict.fromkeys((*Level.WORDS.counts, "word_alignment"))
+    rows = [
+        row(number, None) | nothing | {"status": "ok", "reference_phones": "a b", "heard_phones": "a c"}
+        for number in range(3)
+    ]
+    for one, counts in zip(rows, [(1, 0, 1, 0), (1, 1, 1, 1), (2, 0, 0, 0)], strict=True):
+        one |= dict(zip(Level.PHONES.counts, counts, strict=True)) | {"phone_alignment": "1=1S"}
+    found = worst([table(rows[:1]), table(rows[1:])], 9, Level.PHONES)
+    assert [one.id for one in found] == ["r1", "r0"]
+    assert (found[0].said, found[0].heard, found[0].alignment) == ("a b", "a c", "1=1S")
+    assert (found[0].errors, found[0].text) == (ErrorCounts(1, 1, 1, 1), "A c")
+    assert worst([table(rows)], 9) == ()
+
+
+def test_of_a_run_of_phones_points_and_bars_are_of_phone_errors():
+    in_words = counted([2, 0, 4, 10], [1, 1, 0, 30], confidence=[0.5, 0.1, 0.2, 0.3])
+    nothing = Errors(*np.zeros((4, 4), np.int64))
+    in_phones = replace(in_words, words=nothing, phones=in_words.words)
+    assert points(in_phones) == points(in_words) and histogram(in_phones) == histogram(in_words)
+    beside = replace(in_words, phones=nothing)  # as of a model of phonemes with a lexicon
+    assert points(beside) == points(in_words)
 
 
 def test_no_rows_have_no_worst():

@@ -91,7 +91,7 @@ def test_all_together_is_the_headline_of_each_run_with_its_interval(whole):
         together = figures["by_dataset"]["all together"][one["name"]]
         assert together == one["rates"]["wer"]
         assert together["interval"] is not None
-        slices = {part["value"]: part["wer"]["value"] for part in one["slices"] if part["column"] == "dataset"}
+        slices = {part["value"]: part["rate"]["value"] for part in one["slices"] if part["column"] == "dataset"}
         assert slices == {name: figures["by_dataset"][name][one["name"]]["value"] for name in ("clean", "shards")}
 
 

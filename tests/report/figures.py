@@ -21,6 +21,7 @@ from pipeline.evaluation.results import (
     Slice,
     Speed,
 )
+from pipeline.evaluation.rows import Level
 from pipeline.evaluation.scores import Coverage
 from pipeline.intervals import Interval
 from pipeline.records import ErrorCounts
@@ -40,10 +41,10 @@ def example(id_: str = "recording-1", **changes: Any) -> Example:
         uri=f"/corpus/{id_}.flac",
         reference=f"{SAID.capitalize()}.",
         text=HEARD,
-        normalized_reference=SAID,
-        normalized_text=HEARD,
-        word_alignment=ALIGNMENT,
-        words=ErrorCounts(10, 1, 1, 1),
+        said=SAID,
+        heard=HEARD,
+        alignment=ALIGNMENT,
+        errors=ErrorCounts(10, 1, 1, 1),
         duration_s=4.3,
         confidence=0.81,
         columns={"speaker": "anna", "room": "kitchen"},
@@ -57,9 +58,9 @@ def a_slice(column: str, value: str, wer: float, num: int = 100, **changes: Any)
         value=value,
         num_recordings=num,
         audio_s=5.0 * num,
-        words=ErrorCounts(num * 9, num, 0, 0),
+        errors=ErrorCounts(num * 9, num, 0, 0),
         chars=ErrorCounts(num * 45, num * 2, 0, 0),
-        wer=rate(wer),
+        rate=rate(wer),
         cer=rate(wer / 2),
         excess=wer - 0.08,
         p=0.2,
@@ -95,6 +96,7 @@ def evaluation(name: str = "base", num_points: int = 2000, **changes: Any) -> Ev
         references="of the run",
         resampled="speaker",
         num_resampled=312,
+        judged_by=Level.WORDS,
         coverage=Coverage(10_012, 9_950, 12, 10, 132, 50, {"read: not audio": 9, "read: missing file": 3}, 36_000.0),
         rates=Rates(
             wer=rate(0.0731, 0.004),
@@ -110,7 +112,7 @@ def evaluation(name: str = "base", num_points: int = 2000, **changes: Any) -> Ev
         chars=ErrorCounts(450_000, 9_000, 5_000, 3_000),
         slices=slices,
         worst_slices=(slices[6],),
-        word_confusions=Confusions(
+        confusions=Confusions(
             tuple(Confusion(*pair) for pair in (("to", "too", 61), ("their", "there", 40), ("a", "the", 22))),
             tuple(Confusion(word, "", 30 - n) for n, word in enumerate(["the", "a", "of", "and"])),
             tuple(Confusion("", word, 20 - n) for n, word in enumerate(["a", "the"])),
@@ -141,24 +143,26 @@ def evaluation(name: str = "base", num_points: int = 2000, **changes: Any) -> Ev
 
 
 def comparison(first: str = "base", second: str = "large", **changes: Any) -> Comparison:
-    better = example("recording-1", text=SAID, normalized_text=SAID, word_alignment="12=", words=ErrorCounts(12))
+    better = example("recording-1", text=SAID, heard=SAID, alignment="12=", errors=ErrorCounts(12))
     worse = example(
         "recording-2",
         text="we were to meet the brothers",
-        normalized_text="we were to meet the brothers",
-        word_alignment="5=1S6D",
-        words=ErrorCounts(5, 1, 6, 0),
+        heard="we were to meet the brothers",
+        alignment="5=1S6D",
+        errors=ErrorCounts(5, 1, 6, 0),
     )
     made = Comparison(
         first=first,
         second=second,
+        level=Level.WORDS,
         num_common=9_900,
         num_only_first=50,
         num_only_second=3,
         num_references_differ=0,
-        first_wer=rate(0.0731),
-        second_wer=rate(0.0590),
+        first_rate=rate(0.0731),
+        second_rate=rate(0.0590),
         difference=Rate(-0.0141, Interval(-0.0203, -0.0081)),
+        resampled="speaker",
         p_bootstrap=0.0005,
         p_mapsswe=0.00002,
         num_segments=6_002,
@@ -189,7 +193,7 @@ def empty() -> Evaluation:
         chars=ErrorCounts(),
         slices=(),
         worst_slices=(),
-        word_confusions=Confusions((), (), ()),
+        confusions=Confusions((), (), ()),
         char_confusions=Confusions((), (), ()),
         calibration=None,
         speed=Speed(3.0, None, {}, ()),

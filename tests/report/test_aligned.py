@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.results import Example
+from pipeline.evaluation.rows import Level
 from pipeline.report.aligned import MOST_COLUMNS, alignment, places
 from tests.report.figures import example
 from tests.report.test_html import Seen
@@ -22,7 +23,7 @@ def aligned(said: list[str], heard: list[str]) -> Example:
     sizes = ((c.type, max(c.ref_end_idx - c.ref_start_idx, c.hyp_end_idx - c.hyp_start_idx)) for c in chunks)
     told = "".join(f"{size}{OURS[kind]}" for kind, size in sizes)
     reference, text = " ".join(said), " ".join(heard)
-    return replace(example(), normalized_reference=reference, normalized_text=text, word_alignment=told)
+    return replace(example(), said=reference, heard=text, alignment=told)
 
 
 @given(said=WORDS, first=WORDS, second=WORDS)
@@ -40,12 +41,14 @@ def test_each_line_reads_as_its_text(said: list[str], first: list[str], second: 
 
 @given(said=WORDS, heard=WORDS)
 def test_what_is_read_aloud_or_copied_has_every_word(said: list[str], heard: list[str]) -> None:
-    shown = Seen(alignment([aligned(said, heard)])).text
+    shown = Seen(alignment([aligned(said, heard)], Level.WORDS)).text
     assert all(word in shown for word in (*said, *heard))
 
 
 def test_marks_are_words_of_their_own_and_not_colours() -> None:
-    shown = alignment([example()])  # its kinds of errors are elements that are struck through and underlined
+    shown = alignment(
+        [example()], Level.WORDS
+    )  # its kinds of errors are elements that are struck through and underlined
     assert '<ins class="s">too</ins>' in shown
     assert "<del>the</del>" in shown
     assert '<ins class="i">the</ins>' in shown
@@ -54,7 +57,7 @@ def test_marks_are_words_of_their_own_and_not_colours() -> None:
 def test_of_a_long_recording_errors_are_shown_and_the_rest_is_counted() -> None:
     said = [f"w{number}" for number in range(10_000)]
     heard = ["wrong" if number % 100 == 50 else word for number, word in enumerate(said)]
-    shown = alignment([aligned(said, heard)])
+    shown = alignment([aligned(said, heard)], Level.WORDS)
     columns = shown.count('class="t"')
     assert columns == MOST_COLUMNS
     assert len(shown) < 30_000
@@ -66,4 +69,4 @@ def test_of_a_long_recording_errors_are_shown_and_the_rest_is_counted() -> None:
 
 
 def test_nothing_said_and_nothing_heard() -> None:
-    assert "Nothing was said" in alignment([aligned([], [])])
+    assert "Nothing was said" in alignment([aligned([], [])], Level.WORDS)

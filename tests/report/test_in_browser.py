@@ -69,7 +69,7 @@ def test_a_page_loads_without_complaint_and_asks_for_nothing(page: Page, file: P
 
 
 def test_slices_are_sorted_by_a_click_and_again_the_other_way(page: Page, evaluation: Evaluation) -> None:
-    rates = {one.value: round(one.wer.value or 0.0, 6) for one in evaluation.slices}
+    rates = {one.value: round(one.rate.value or 0.0, 6) for one in evaluation.slices}
     names = list(rates)
     for order in ("descending", "ascending", "descending"):
         page.run(f"{heading(2)}.querySelector('button').click()")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.evaluation.results import Confusion, Confusions, Evaluation, Point, Rate, Report
+from pipeline.evaluation.rows import Level
 from pipeline.evaluation.scores import Coverage
 from pipeline.records import ErrorCounts
 from pipeline.report import plots
@@ -29,6 +30,8 @@ def text_of(evaluation: Evaluation) -> str:
 )
 def test_why_no_recordings_are_shown(words: ErrorCounts, told: str) -> None:
     assert told in text_of(replace(small(words=words), worst=()))
+    in_phones = replace(small(words=ErrorCounts(1, 1), phones=words, judged_by=Level.PHONES), worst=())
+    assert told.replace("word", "phone") in text_of(in_phones)
 
 
 def test_of_one_recording_and_of_none_with_words() -> None:
@@ -36,6 +39,8 @@ def test_of_one_recording_and_of_none_with_words() -> None:
     nothing = replace(small().rates, wer=Rate(None))
     text = text_of(small(coverage=Coverage(3, 3), rates=nothing))
     assert "nothing was scored that has words" in text and "in these rates" not in text
+    told = "No phone error rate: nothing was scored that has phones in its reference"
+    assert told in text_of(small(rates=replace(nothing, per=Rate(None)), judged_by=Level.PHONES))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,7 @@ def test_of_one_recording_and_of_none_with_words() -> None:
 )
 def test_what_is_not_plotted_is_told_with_the_reason(num_known: int, num_all: int, told: str) -> None:
     points = [Point(5.0 + number if number < num_known else None, 0.5, 0.1) for number in range(12)]
-    plot = plots.by_duration(points, num_all)
+    plot = plots.by_duration(points, Level.WORDS, num_all)
     assert plot is not None and plot.told == told
 
 
@@ -62,9 +67,9 @@ def test_recordings_without_words_are_no_points_that_were_left_out() -> None:
 def test_confusions_that_are_left_out_are_told() -> None:
     many = tuple(Confusion(f"said{number}", f"heard{number}", 30 - number) for number in range(21))
     told = "Of each kind the 20 most frequent; more of them are in evaluation.json."
-    text = text_of(small(word_confusions=Confusions(many, (), ())))
+    text = text_of(small(confusions=Confusions(many, (), ())))
     assert told in text and "said19" in text and "said20" not in text
-    assert told not in text_of(small(word_confusions=Confusions(many[:20], (), ())))
+    assert told not in text_of(small(confusions=Confusions(many[:20], (), ())))
 
 
 def test_ids_paths_and_names_of_columns_may_be_of_any_length() -> None:
@@ -90,8 +95,8 @@ def test_phones_are_counted_beside_words() -> None:
 def test_of_runs_that_have_nothing_in_common_there_are_counts_alone() -> None:
     nothing = Rate(None)
     pair = figures.comparison(
-        num_common=0, first_wer=nothing, second_wer=nothing, difference=nothing, most_different=(), num_segments=0
+        num_common=0, first_rate=nothing, second_rate=nothing, difference=nothing, most_different=(), num_segments=0
     )
     text = check(comparison_page(Report((small(), small(name="large")), (pair,)), {}, {})).text
-    assert "There is nothing to compare" in text and "Only in base50" in text
+    assert "There is nothing to compare" in text and "More of base50" in text
     assert "WER of base" not in text and "heard differently" not in text

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from pipeline.evaluation.results import Calibration, Evaluation, Rate, Report
+from pipeline.evaluation.rows import Level
 from pipeline.evaluation.scores import Coverage
 from pipeline.records import ErrorCounts
 from pipeline.report.audio import Sound
@@ -21,8 +22,8 @@ from pipeline.report.page import comparison_page, evaluation_page, ids_on_compar
 from tests.report import figures
 from tests.report.test_html import ANYTHING, HOSTILE, Seen
 
-NOT_TEXT = {"word_alignment"}  # what the program itself wrote
-ONE_WORD = {"normalized_reference", "normalized_text"}
+NOT_TEXT = {"alignment", "judged_by", "level"}  # what the program itself wrote
+ONE_WORD = {"said", "heard"}
 
 
 class Hostile:
@@ -35,8 +36,8 @@ class Hostile:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             names = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
             changed = {name: self.of(part, name) for name, part in names.items() if name not in NOT_TEXT}
-            if "word_alignment" in names:
-                changed["word_alignment"] = "1S"
+            if "alignment" in names:
+                changed["alignment"] = "1S"
             return replace(value, **changed)
         if isinstance(value, str):
             return self._string(name) if value else ""
@@ -96,7 +97,7 @@ def test_every_string_of_a_comparison_stays_text() -> None:
     told = check(comparison_page(made, links, {})).text
     elsewhere = {one for each in made.evaluations for one in own_strings(each)}
     for different in made.comparisons[0].most_different:  # of the recording it is the first run that tells
-        told_once = replace(different.second, text="", normalized_text="")
+        told_once = replace(different.second, text="", heard="")
         elsewhere |= set(_strings(told_once))
     assert not [one for one in hostile.strings if fit(one) not in told and one not in elsewhere]
 
@@ -106,7 +107,7 @@ def own_strings(evaluation: Evaluation) -> Iterator[str]:
     for name in (
         "slices",
         "worst_slices",
-        "word_confusions",
+        "confusions",
         "char_confusions",
         "worst",
         "speed",
@@ -146,9 +147,7 @@ def test_the_same_evaluation_gives_the_same_bytes() -> None:
 
 def test_a_page_of_a_large_evaluation_is_under_a_megabyte() -> None:
     words = " ".join(f"word{number}" for number in range(3_000))
-    long = figures.example(
-        normalized_reference=words, normalized_text=words.upper(), word_alignment="3000S", reference=words, text=words
-    )
+    long = figures.example(said=words, heard=words.upper(), alignment="3000S", reference=words, text=words)
     slices = tuple(figures.a_slice("speaker", f"speaker {number}", 0.1, number + 1) for number in range(5_000))
     columns = {f"column {number}": "value " * 1_000 for number in range(50)}
     examples = tuple(replace(long, id=f"recording {number}", columns=columns) for number in range(20))
@@ -248,13 +247,23 @@ def test_intervals_of_few_are_said_to_be_too_narrow() -> None:
 
 def test_a_run_of_phones_is_judged_by_its_phones() -> None:
     rates = replace(small().rates, wer=Rate(None), cer=Rate(None), per=figures.rate(0.1234))
-    in_phones = replace(
-        figures.a_slice("room", "car", 0.3), wer=Rate(None), per=figures.rate(0.2345), phones=ErrorCounts(700, 77)
-    )
-    text = check(evaluation_page(replace(small(rates=rates, worst_slices=()), slices=(in_phones,)), {})).text
+    a_slice = figures.a_slice("room", "car", 0.2345, errors=ErrorCounts(700, 77), cer=Rate(None))
+    one = small(rates=rates, judged_by=Level.PHONES, worst_slices=())
+    text = check(evaluation_page(replace(one, slices=(a_slice,)), {})).text
     assert "12.34% phone error rate" in text and "Phone error rate by slice" in text
     assert "23.45%" in text and "777" in text
-    assert "No word error rate" not in text and "Word error rate by slice" not in text
+    assert "No word error rate" not in text and "Word error rate by slice" not in text and "CER" not in text
+
+
+def test_segments_are_not_those_who_were_resampled() -> None:
+    """An interval by speakers beside a p that knows of none would be taken for one of speakers."""
+    for resampled, told in (
+        ("speaker", "< 0.001, of 6,002 segments, whatever the speaker"),
+        ("recordings", "segments"),
+    ):
+        report = Report((small(), small(name="large")), (figures.comparison(resampled=resampled),))
+        text = check(comparison_page(report, {}, {})).text
+        assert told in text and ("whatever the" in text) == (resampled != "recordings")
 
 
 def test_the_speed_of_decoding_alone_is_called_that() -> None:

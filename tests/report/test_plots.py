@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.results import Evaluation, Point
+from pipeline.evaluation.rows import Level
 from pipeline.report import plots
 from tests.report import figures
 from tests.report.test_html import Seen
@@ -35,12 +36,12 @@ def whole() -> Evaluation:
 
 def drawn(evaluation: Evaluation) -> list[plots.Plot]:
     made = (
-        plots.histogram(evaluation.histogram),
-        plots.by_duration(evaluation.points, 500),
-        plots.by_confidence(evaluation.points, 500),
+        plots.histogram(evaluation.histogram, Level.WORDS),
+        plots.by_duration(evaluation.points, Level.WORDS, 500),
+        plots.by_confidence(evaluation.points, Level.WORDS, 500),
         plots.calibration(evaluation.calibration),
         plots.throughput(evaluation.speed),
-        plots.headlines([evaluation]),
+        plots.headlines([evaluation], Level.WORDS),
     )
     return [plot for plot in made if plot is not None]
 
@@ -77,7 +78,7 @@ def test_axes_say_what_and_in_which_unit(whole: Evaluation) -> None:
 
 def test_each_point_is_drawn_and_those_above_the_edge_at_it() -> None:
     points = [Point(float(number + 1), 0.5, rate) for number, rate in enumerate([0.0, 0.2, 1.0, 1.5, 40.0])]
-    plot = plots.by_duration(points, 5)
+    plot = plots.by_duration(points, Level.WORDS, 5)
     assert plot is not None
     assert "Triangles at the edge: 2 above 100%" in plot.told
     uses = [attributes for tag, attributes in Seen(plot.drawn).tags if tag == "use"]
@@ -86,7 +87,7 @@ def test_each_point_is_drawn_and_those_above_the_edge_at_it() -> None:
 
 
 def test_numbers_behind_a_plot_are_those_of_the_results(whole: Evaluation) -> None:
-    plot = plots.histogram(whole.histogram)
+    plot = plots.histogram(whole.histogram, Level.WORDS)
     assert plot is not None
     text = Seen(plot.numbers).text
     assert all(f"{num:,}" in text for _, _, num in whole.histogram)
@@ -96,7 +97,7 @@ def test_numbers_behind_a_plot_are_those_of_the_results(whole: Evaluation) -> No
 def test_names_are_shown_as_they_are(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plot = plots.headlines([figures.evaluation(name, num_points=0)])
+        plot = plots.headlines([figures.evaluation(name, num_points=0)], Level.WORDS)
     assert plot is not None
     if len(name) < 20 and name.isprintable():
         assert name in Seen(plot.drawn).text
@@ -105,4 +106,4 @@ def test_names_are_shown_as_they_are(name: str) -> None:
 def test_without_numbers_there_is_no_plot() -> None:
     nothing = figures.empty()
     assert drawn(nothing) == []
-    assert plots.by_confidence([Point(1.0, None, 0.5), Point(1.0, float("nan"), 0.5)], 2) is None
+    assert plots.by_confidence([Point(1.0, None, 0.5), Point(1.0, float("nan"), 0.5)], Level.WORDS, 2) is None

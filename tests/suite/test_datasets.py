@@ -1,6 +1,7 @@
 """The table of a suite: rates by dataset, of all recordings and of all datasets, each with an interval of its own."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -110,3 +111,19 @@ def test_a_dataset_that_no_run_has_scored_has_no_rate_and_is_in_no_mean():
 def test_of_one_dataset_there_is_nothing_to_sum_up():
     scores = scores_of(["a"] * 4, [1, 2, 3, 0], [10, 5, 10, 5])
     assert list(by_dataset({"run": (scores, Groups.each(4))}, ["a"])) == ["a"]
+
+
+def test_of_runs_of_phones_the_table_has_phone_error_rates():
+    """Also of one that has made words of them."""
+    datasets, errors, totals = drawn(1)
+    words, groups = scores_of(datasets, errors, totals), Groups.each(400)
+    nothing = Errors(*np.zeros((4, 400), np.int64))
+    phones, both = (
+        replace(words, words=nothing, phones=words.words),
+        replace(words, words=words.chars, phones=words.words),
+    )
+    expected = by_dataset({"run": (words, groups)}, ["easy", "hard"])
+    for row, cells in by_dataset({"run": (phones, groups), "lexicon": (both, groups)}, ["easy", "hard"]).items():
+        assert cells["run"] == cells["lexicon"] == expected[row]["run"]
+    mixed = by_dataset({"run": (phones, groups), "words": (words, groups)}, ["easy", "hard"])
+    assert mixed[MEAN] == {"run": Rate(None), "words": expected[MEAN]["run"]}
