@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -28,6 +26,7 @@ from pipeline.store import Folder
 from pipeline.unit import Unit
 from pipeline.write import read_parts
 from tests.doubles import Deadly
+from tests.imported import imported
 
 WORDS = sorted({word for sentence in SENTENCES for word in sentence.split()})
 
@@ -187,9 +186,8 @@ def test_decoding_again_needs_neither_torch_nor_the_model_nor_the_audio(kept, lm
     info["config"]["encode"]["model"] = "/gone"
     (kept / "run.json").write_text(json.dumps(info))
     arguments = ["decode", str(kept), str(tmp_path / "out"), "--lm", str(lm), "--address", "here"]
-    code = f"import sys; from jobs.__main__ import main; main({arguments!r}); print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"torch", "ray", "soundfile"} & set(done.stderr.split())
+    modules, _ = imported(arguments)
+    assert not {"torch", "ray", "soundfile"} & modules
 
 
 # ---- what makes another run

@@ -481,7 +481,7 @@ def test_a_language_that_is_none_is_refused_with_those_near_it(made, tmp_path, e
 def test_without_phonemizer_a_run_says_what_to_install_and_decodes_all_the_same(made, tmp_path):
     """Both are GPL-3 and an extra: nothing but phonemising may need them."""
     arguments = ["decode", str(made / "run"), str(tmp_path / "out"), "--address", "here"]
-    code = "import sys; sys.modules['phonemizer'] = None; from jobs.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; sys.modules['phonemizer'] = None; from jobs.__main__ import command; command()"
 
     def without_phonemizer(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-c", code, *arguments, *more], capture_output=True, text=True)

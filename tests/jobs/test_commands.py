@@ -23,6 +23,7 @@ from pipeline.run import Run, find
 from pipeline.store import Folder
 from pipeline.unit import Unit
 from pipeline.write import read_parts
+from tests.imported import imported
 
 PATIENCE_S = 240  # with a process that starts Ray on a machine that is slow and busy: longer is a hang
 
@@ -60,7 +61,7 @@ def test_files_alone_print_their_texts_without_ray(sample, capsys):
     assert first["text"] == text == " ".join(word["word"] for word in first["words"])
     assert 0 < first["confidence"] <= 1
     assert second["id"] == names[1]
-    assert "ray" not in _modules_of(["transcribe", names[0], "--model", str(sample / "model")])
+    assert "ray" not in imported(["transcribe", names[0], "--model", str(sample / "model")])[0]
 
 
 def test_a_glob_of_files_alone_is_what_a_run_would_list(sample, tmp_path, capsys):
@@ -73,12 +74,6 @@ def test_a_glob_of_files_alone_is_what_a_run_would_list(sample, tmp_path, capsys
     assert printed == [f"{tmp_path}/{name}" for name in ("_c.flac", "a.flac", "b.flac")]
     assert main(["transcribe", f"{tmp_path}/*.wav", "--model", str(sample / "model")]) == 2
     assert "nothing matches" in capsys.readouterr().err
-
-
-def _modules_of(arguments: list[str]) -> set[str]:
-    code = f"import sys; from jobs.__main__ import main; main({arguments!r}); print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stderr.split())
 
 
 @pytest.fixture
@@ -315,12 +310,12 @@ def test_no_permission_to_write(sample, tmp_path):
     (tmp_path / "closed").mkdir(mode=0o555)
     arguments = ["transcribe", str(sample / "corpus/manifest.jsonl"), "--model", str(sample / "model")]
     code = f"""
-import os, sys
+import os
 from jobs.__main__ import main
 main([*{arguments!r}, {str(tmp_path / "open")!r}, "--address", "here"])
 if os.geteuid() == 0:
     os.seteuid(65534)
-sys.exit(main([*{arguments!r}, {str(tmp_path / "closed/out")!r}, "--address", "here"]))
+os._exit(main([*{arguments!r}, {str(tmp_path / "closed/out")!r}, "--address", "here"]))
 """
     for folder in (tmp_path, *tmp_path.parents, sample):
         if folder.stat().st_mode & 0o005 != 0o005:

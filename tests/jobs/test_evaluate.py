@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from jobs.__main__ import main
 from pipeline.config import ScoreConfig
 from tests.evaluation.made_runs import failed, heard, made
 from tests.evaluation.test_evaluate import recordings, speakers
+from tests.imported import imported
 
 
 @pytest.fixture
@@ -145,7 +144,6 @@ def test_scored_rows_are_a_run_whose_state_can_be_looked_at(run, evaluate, capsy
 def test_an_evaluation_needs_neither_torch_nor_ray_nor_a_reader_of_audio(tmp_path):
     made(tmp_path / "run", [heard("a", "x", "x")])
     arguments = ["evaluate", str(tmp_path / "run"), "--no-audio"]
-    code = f"import sys; from jobs.__main__ import main; main({arguments!r}); print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "word error rate" in done.stdout  # also where nobody says `here`: of one unit there is nothing to share
-    assert not {"torch", "ray", "soundfile"} & set(done.stderr.split())
+    modules, printed = imported(arguments)
+    assert "word error rate" in printed  # also where nobody says `here`: of one unit there is nothing to share
+    assert not {"torch", "ray", "soundfile"} & modules
