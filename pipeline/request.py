@@ -12,7 +12,7 @@ import pipeline
 from pipeline import plan, score, store
 from pipeline import run as runs
 from pipeline.carry import Stage
-from pipeline.config import Config, EncodeConfig, ReadConfig
+from pipeline.config import Config, EncodeConfig
 from pipeline.decode.again import decoded_as, refuse_others, scored_as
 from pipeline.decode.fit import misfits
 from pipeline.decode.settings import DecodeSettings, settle, without_effect
@@ -177,9 +177,11 @@ class DecodeRequest(Request):
 
     @cached_property
     def effective(self) -> Config:
-        """What a configuration says of audio and encoders is a transcription's; it must not ask for a GPU here."""
+        """What a configuration says of audio and encoders is a transcription's; it must not ask for a GPU here. How the
+        audio was read stays known to whoever wants to hear it.
+        """
         decode, scoring = decoded_as(self.kept, self.config.decode), scored_as(self.kept, self.config.score)
-        read, encode = ReadConfig(), EncodeConfig(device="cpu")
+        read, encode = runs.reading_of(self.kept), EncodeConfig(device="cpu")
         return replace(self.config, read=read, encode=encode, decode=decode, score=scoring)
 
     @cached_property

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import pipeline
 from pipeline import emissions
 from pipeline.commit import Commit, file_name
-from pipeline.config import Config
+from pipeline.config import Config, ReadConfig
 from pipeline.decode.settings import DecodeSettings
 from pipeline.disk import is_half_written
 from pipeline.errors import UsageError
@@ -195,6 +195,12 @@ def vocabulary_of(run: Run) -> Vocabulary:
     """The labels of the model that a run was made with; runs of earlier versions say less of them."""
     values = run.info()["vocabulary"]
     return Vocabulary(**values | {"labels": tuple(values["labels"]), "silent": frozenset(values["silent"])})
+
+
+def reading_of(run: Run) -> ReadConfig:
+    """How a run has read its audio; what runs of earlier versions do not say is as it was for them, too."""
+    told = run.info()["config"]["read"]
+    return ReadConfig(**{key.name: told[key.name] for key in dataclasses.fields(ReadConfig) if key.name in told})
 
 
 def settings_of(

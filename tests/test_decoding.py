@@ -14,6 +14,7 @@ import pytest
 from pipeline import config as configuration
 from pipeline.carry import Stage
 from pipeline.commit import Stored
+from pipeline.config import ReadConfig
 from pipeline.demo.sample import SENTENCES
 from pipeline.drive import drive
 from pipeline.emissions import Keeping, Kept, read, rounded, to_bytes
@@ -21,7 +22,7 @@ from pipeline.errors import RecordingError, UsageError
 from pipeline.progress import Progress
 from pipeline.records import Recording
 from pipeline.request import DecodeRequest, Request
-from pipeline.run import find
+from pipeline.run import find, reading_of
 from pipeline.store import Folder
 from pipeline.unit import Unit
 from pipeline.write import read_parts
@@ -96,6 +97,12 @@ def test_other_settings_give_what_a_run_with_them_would_have_given(transcribed, 
     run(request_of(sample, tmp_path / "direct", "encode.keep_emissions=true"))
     assert rows(tmp_path / "greedy") == rows(tmp_path / "direct")
     assert [row["text"] for row in rows(tmp_path / "greedy")] != [row["text"] for row in rows(transcribed)]
+
+
+def test_how_the_audio_was_read_stays_known(transcribed, tmp_path):
+    """Else a report would play another channel than was transcribed."""
+    run(again(transcribed, tmp_path / "out", "decode.decoder=greedy"))
+    assert reading_of(find(str(tmp_path / "out"))) == reading_of(find(str(transcribed))) == ReadConfig(unit_s=10)
 
 
 def test_the_columns_of_a_beam_search(transcribed, lm, tmp_path):

@@ -4,11 +4,12 @@ Knows nothing of pages. Sound that cannot be had is no fault of an evaluation: w
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 
+from pipeline import run as runs
 from pipeline.config import ReadConfig
 from pipeline.errors import StageError, UsageError
 from pipeline.read.reader import Reader
@@ -93,8 +94,7 @@ def _mp3(audio: AudioArray) -> bytes:
 
 def _config(run: Run) -> ReadConfig:
     """As the run has read, but not as patient."""
-    told = run.info()["config"]["read"]
-    config = ReadConfig(**{key.name: told[key.name] for key in fields(ReadConfig) if key.name in told})
+    config = runs.reading_of(run)
     return replace(
         config,
         storage_deadline_s=min(config.storage_deadline_s, DEADLINE_S),
