@@ -64,7 +64,7 @@ EXTRACTORS = {"wav2vec2": _SAMPLES, "wav2vec2-conformer": _SAMPLES, "wav2vec2-be
 class Recipe:
     """How a model learns."""
 
-    steps: int = 16_500
+    steps: int = 26_000
     batch_s: float = 48.0  # audio of one step
     learning_rate: float = 1e-3
     warm_up: int = 400  # steps in which the learning rate grows
