@@ -287,7 +287,7 @@ def test_windows_hear_what_is_heard_in_one_piece(
     assert len(whole) == 2
     for name, one in whole.items():
         assert not np.array_equal(rounded(one.emissions), windowed[name])  # they are two ways
-        assert np.mean(one.emissions.argmax(axis=1) != windowed[name].argmax(axis=1)) < 0.02, name
+        assert np.mean(one.emissions.argmax(axis=1) != windowed[name].argmax(axis=1)) < 0.03, name
     texts = {row["id"]: str(row["text"]) for row in rows(run.folder.url)}
     at_once = {name: one.text or "" for name, one in decoded(decoders["with_lm"], whole).items()}
 
