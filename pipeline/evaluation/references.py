@@ -111,8 +111,8 @@ def _refuse_differing(references: References, before: pa.ChunkedArray, differ: p
     ids = references.ids.filter(differ)
     one, other = (texts.filter(differ)[0].as_py() for texts in (before, references.texts))
     raise UsageError(
-        f"{references.name}: {len(ids.unique()):,} ids have several references that differ ({_few(ids.unique())}); of "
-        f"{ids[0].as_py()} {_shown(one)} and {_shown(other)}: leave one of each"
+        f"{references.name}: references differ for {len(ids.unique()):,} of its ids ({_few(ids.unique())}); of "
+        f"{ids[0].as_py()} there are {_shown(one)} and {_shown(other)}: leave one of each"
     )
 
 

@@ -28,7 +28,7 @@ def test_references_that_are_refused_cost_no_report(run, tmp_path):
     rows = [{"id": one.id, "text": one.reference} for one in recordings()]
     for name, content, told in (
         ("nobody.csv", [{"id": "x", "text": "x"}], "none of its 1 ids is that of a recording"),
-        ("twice.csv", [*rows, {"id": "r0", "text": "other"}], "several references that differ"),
+        ("twice.csv", [*rows, {"id": "r0", "text": "other"}], "references differ for 1 of its ids"),
         ("nameless.csv", [{"text": "x"}], "no column with ids"),
     ):
         (tmp_path / name).write_bytes(delimited(content))

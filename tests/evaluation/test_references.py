@@ -194,7 +194,7 @@ def test_ids_that_are_there_again_are_counted_if_they_say_the_same_and_else_refu
     assert found.ids.to_pylist() == ["a", "b", "c"]
     assert found.odd[0] == "T: 2 ids are there more than once, with the same text (a, b)"
     for other in ("X", None):
-        with pytest.raises(UsageError, match=r"^T: 1 ids have several references that differ \(a\); of a 'x' and "):
+        with pytest.raises(UsageError, match=r"^T: references differ for 1 of its ids \(a\); of a there are 'x'"):
             checked("T", table_of(("a", "x"), ("b", "y"), ("a", other)))
 
 
