@@ -30,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("output", metavar="OUT", help="the checkpoint directory")
     parser.add_argument("--family", choices=SHAPES, default="wav2vec2", help="default: %(default)s")
+    parser.add_argument(
+        "--start",
+        default="",
+        metavar="MODEL",
+        help="a checkpoint of this family that is to learn more: a directory, a URL or a name on the Hugging Face hub; "
+        "its letters must be those of the texts",
+    )
     parser.add_argument("--steps", type=int, default=DEFAULTS.steps, metavar="N", help="default: %(default)s")
     parser.add_argument(
         "--batch-s", type=float, default=DEFAULTS.batch_s, metavar="S", help="audio of one step; default: %(default)s"
@@ -70,9 +77,13 @@ def run(options: argparse.Namespace) -> int:
     if strange := [override for override in options.overrides if not override.startswith("read.")]:
         raise UsageError(f"--set {strange[0]}: a training heeds the keys of [read] alone")
     given = {key.name: getattr(options, key.name) for key in fields(Recipe) if hasattr(options, key.name)}
+    if options.start:
+        given["short_first"] = 0  # which is for a model that knows nothing
     read = configuration.load(None, options.overrides).read
     out = Path(options.output)
-    asked = Asked(options.input, out, options.family, Recipe(**given), read, options.half, options.overwrite)
+    asked = Asked(
+        options.input, out, options.family, Recipe(**given), read, options.start, options.half, options.overwrite
+    )
     try:
         with Screen() as screen:
             trial = train(asked, screen)

@@ -28,10 +28,13 @@ class Lesson:
     held_out: Numbers
 
     @classmethod
-    def of(cls, material: Material, seed: int) -> "Lesson":
-        """Without the recordings that are too short for their texts; some are held out, whatever their source."""
+    def of(cls, material: Material, seed: int, labels: tuple[str, ...] | None = None) -> "Lesson":
+        """Without the recordings that are too short for their texts; some are held out, whatever their source.
+
+        The labels are of a model that is there already; None: those that the texts need.
+        """
         spelled = [letters.spelled(text) for text in material.texts]
-        labels = letters.labels_of(spelled)
+        labels = labels or letters.labels_of(spelled)
         texts = letters.numbered(spelled, labels)
         least = np.array([letters.least_frames(text) * FRAME for text in texts])
         fit = np.flatnonzero((least > 0) & (least < material.lengths))

@@ -5,7 +5,7 @@ Knows nothing of audio.
 
 import json
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +33,12 @@ def labels_of(texts: Iterable[str]) -> tuple[str, ...]:
     return (*MARKS, *letters)
 
 
-def numbered(texts: Iterable[str], labels: tuple[str, ...]) -> list[npt.NDArray[np.int64]]:
-    """Spelled texts as labels, words delimited."""
-    ids = {label: number for number, label in enumerate(labels)}
+def numbered(texts: Sequence[str], labels: tuple[str, ...]) -> list[npt.NDArray[np.int64]]:
+    """Spelled texts as labels, words delimited; of a model whose letters are small ones, as those."""
+    ids = {label.upper() if len(label) == 1 else label: number for number, label in enumerate(labels)}
     ids[" "] = ids["|"]
+    if strange := sorted(set().union(*texts) - ids.keys()):
+        raise UsageError(f"the texts have letters that the model to start from does not: {' '.join(strange[:20])}")
     return [np.array([ids[letter] for letter in text], np.int64) for text in texts]
 
 

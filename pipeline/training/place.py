@@ -13,10 +13,11 @@ from pipeline import disk
 from pipeline.errors import UsageError
 from pipeline.jsonfile import read_object
 from pipeline.lock import LOCK
+from pipeline.models.locate import SETTING_FILES
 from pipeline.training.material import TABLE
 
 WORK, SETTINGS = "training", "settings.json"
-CHECKPOINT = ("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer_config.json", "vocab.json")
+CHECKPOINT = (*SETTING_FILES, "model.safetensors")
 MAY_CHANGE = ("steps", "decay_share")  # of the settings, while a training lasts
 
 

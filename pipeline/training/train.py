@@ -15,19 +15,16 @@ from torch.utils.data import DataLoader
 
 from pipeline.config import ReadConfig
 from pipeline.lock import Lock
-from pipeline.models.auto import AutoModelForCTC
-from pipeline.models.backbone import SampleBackbone
-from pipeline.models.ctc import ForCTC
 from pipeline.store import Folder
 from pipeline.text.features import FeatureExtractor
 from pipeline.text.vocabulary import Vocabulary
-from pipeline.training import filters, letters
+from pipeline.training import start
 from pipeline.training.batches import Batches
 from pipeline.training.learner import Learner
 from pipeline.training.lesson import Lesson
 from pipeline.training.material import gather
 from pipeline.training.place import Place
-from pipeline.training.recipe import EXTRACTORS, SHAPES, STRIDES, Recipe
+from pipeline.training.recipe import STRIDES, Recipe
 from pipeline.training.trial import Trial, attempt
 from pipeline.training.unbroken import unbroken, unstirred
 
@@ -45,13 +42,14 @@ class Asked:
     family: str
     recipe: Recipe
     read: ReadConfig
+    start: str = ""  # the checkpoint whose model is to learn more; empty: a new one
     half: bool = False  # weights of the checkpoint in 16 bits
     overwrite: bool = False  # delete the training that is there
 
     def that_shape_it(self) -> dict[str, Any]:
         shaping = [key.name for key in fields(self.read) if not key.metadata.get("tuning")]
         read = {f"read.{name}": getattr(self.read, name) for name in shaping}
-        return {"source": self.source, "family": self.family, **asdict(self.recipe), **read}
+        return {"source": self.source, "family": self.family, "start": self.start, **asdict(self.recipe), **read}
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def train(asked: Asked, teller: Teller) -> Trial:
             place.clear()
         place.settle(asked.that_shape_it())
         material = gather(asked.source, place.material, asked.read, teller.phase)
-        lesson = Lesson.of(material, asked.recipe.seed)
+        lesson = Lesson.of(material, asked.recipe.seed, start.labels_of(asked.start) if asked.start else None)
         teller.note(str(lesson))
         learner = new_learner(asked, lesson.labels)
         if place.state.exists():
@@ -103,15 +101,11 @@ def train(asked: Asked, teller: Teller) -> Trial:
 
 
 def new_learner(asked: Asked, labels: tuple[str, ...]) -> Learner:
-    """With a new model, whose checkpoint directory is complete but for the weights."""
-    torch.manual_seed(asked.recipe.seed)
-    shape = {"model_type": asked.family, **SHAPES[asked.family], "vocab_size": len(labels), "pad_token_id": 0}
-    config = AutoModelForCTC.class_of(asked.family, "the family asked for").config_class.from_dict(shape)
-    model: ForCTC = AutoModelForCTC.from_config(config)
-    if isinstance(model.backbone, SampleBackbone):
-        filters.fill(model.backbone.feature_extractor.layers[0].conv)
-    (asked.out / "preprocessor_config.json").write_text(json.dumps(EXTRACTORS[asked.family], indent=1) + "\n")
-    letters.write(asked.out, labels)
+    """At its first step."""
+    if asked.start:
+        model = start.known(asked.start, asked.family, asked.out)
+    else:
+        model = start.new(asked.family, labels, asked.recipe.seed, asked.out)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     if model.device.type == "cpu":  # of torch's fused kernel the way back is slow: a step takes 1.3 times as long
         model.set_attn_implementation("eager")

@@ -72,8 +72,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus"), num_recordings=12)
 
 
-def asked_of(corpus: Path, out: Path, family: str = "wav2vec2", recipe: Recipe = RECIPE, half: bool = False) -> Asked:
-    return Asked(str(corpus), out, family, recipe, ReadConfig(), half)
+def asked_of(
+    corpus: Path, out: Path, family: str = "wav2vec2", recipe: Recipe = RECIPE, half: bool = False, start: str = ""
+) -> Asked:
+    return Asked(str(corpus), out, family, recipe, ReadConfig(), start, half)
 
 
 def test_it_learns_a_language_of_tones(tmp_path):
