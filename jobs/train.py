@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from dataclasses import fields
@@ -58,6 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="augment",
         help="recordings as they are, without noise, rooms, telephones, and changes of speed and level",
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=min(2, len(os.sched_getaffinity(0))),
+        metavar="N",
+        help="that learn together on a CPU, each with its share of the cores and of every batch; default: %(default)s",
+    )
     parser.add_argument("--half", action="store_true", help="the checkpoint's weights in 16 bits")
     parser.add_argument("--overwrite", action="store_true", help="delete the training that is there and start afresh")
     parser.add_argument(
@@ -82,7 +90,15 @@ def run(options: argparse.Namespace) -> int:
     read = configuration.load(None, options.overrides).read
     out = Path(options.output)
     asked = Asked(
-        options.input, out, options.family, Recipe(**given), read, options.start, options.half, options.overwrite
+        source=options.input,
+        out=out,
+        family=options.family,
+        recipe=Recipe(**given),
+        read=read,
+        start=options.start,
+        processes=options.processes,
+        half=options.half,
+        overwrite=options.overwrite,
     )
     try:
         with Screen() as screen:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.models import fourier
 from pipeline.models.linear import ACTIVATIONS, work_dtype
 from pipeline.models.precision import Precision
 from pipeline.models.segments import Packed, Window, convolve
@@ -38,6 +39,8 @@ class FrameConv(nn.Conv1d):
 
     def forward(self, x: Packed) -> Packed:  # type: ignore[override]  # packed recordings, not a padded batch
         run = super().forward if self._laid_out is None else self._fast
+        if self.training and fourier.is_for(self.weight, self.window.stride, self.window.dilation):
+            run = self._learning
         with exact(self.weight):
             x = convolve(x.with_data(x.data.to(self.weight.dtype)), run, self.window)  # (T', C')
         done = self._laid_out is not None and self.activation in FUSED
@@ -53,6 +56,9 @@ class FrameConv(nn.Conv1d):
                 wide.to_mkldnn(), [0, 0], [1, self.stride[0]], [1, self.dilation[0]], self.groups, example
             )
             self.weight = nn.Parameter(self.weight.new_empty(0), requires_grad=False)  # one copy is enough
+
+    def _learning(self, stream: Tensor) -> Tensor:
+        return fourier.convolve(stream[0], self.weight, self.bias, self.groups).unsqueeze(0)  # (1, C', N')
 
     def _fast(self, stream: Tensor) -> Tensor:
         if stream.device.type != "cpu":

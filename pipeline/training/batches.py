@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.records import SAMPLE_RATE, FloatArray
-from pipeline.training import acoustics
+from pipeline.training import acoustics, lossy
 from pipeline.training.material import FULL_SCALE, Material
 from pipeline.training.recipe import Recipe
 
 NUM_BABBLERS = 4
 # Harder than what is met: from a narrow line a model makes twice the errors, and the easy is learnt on the way.
 SCENES = acoustics.Conditions(clean=0.2, noise=0.7, reverberation=0.5, telephone=0.2, narrow_band=0.2)
+SQUEEZED = 0.4  # share of the recordings that a lossy format has been at
 FIRST_SHARE = 0.2  # of the recordings, the shortest: those that the first step draws from
 
 
@@ -35,6 +36,33 @@ class Batch:
     @property
     def seconds(self) -> float:
         return len(self.samples) / SAMPLE_RATE
+
+    def shared_out(self, num: int) -> list["Batch"]:
+        """In so many, about as long as each other, the longest first; some have nothing where recordings are few."""
+        if num == 1:
+            return [self]
+        numbers: list[list[int]] = [[] for _ in range(num)]
+        lengths = [0] * num
+        for number in sorted(range(len(self.num_samples)), key=lambda number: -self.num_samples[number]):
+            least = lengths.index(min(lengths))
+            numbers[least].append(number)
+            lengths[least] += self.num_samples[number]
+        audios, labels = (
+            torch.split(self.samples, list(self.num_samples)),
+            torch.split(self.labels, list(self.num_labels)),
+        )
+        nothing = Batch(self.samples[:0], (), self.labels[:0], ())
+        return [
+            Batch(
+                torch.cat([audios[number] for number in some]),
+                tuple(self.num_samples[number] for number in some),
+                torch.cat([labels[number] for number in some]),
+                tuple(self.num_labels[number] for number in some),
+            )
+            if some
+            else nothing
+            for _, some in sorted(zip(lengths, numbers, strict=True), key=lambda pair: -pair[0])
+        ]
 
 
 @dataclass(frozen=True)
@@ -72,7 +100,8 @@ class Batches(Dataset[Batch]):
         babble = []
         if scene.noise == "babble":
             babble = [as_float(self.material, other) for other in rng.choice(self.chosen, NUM_BABBLERS)]
-        return acoustics.heard(sound, scene, rng, babble)
+        sound = acoustics.heard(sound, scene, rng, babble)
+        return lossy.squeezed(sound, rng) if rng.random() < SQUEEZED else sound
 
 
 def batch_of(audios: list[FloatArray], labels: list[npt.NDArray[np.int64]]) -> Batch:

@@ -5,19 +5,20 @@ Knows nothing of where batches come from, or of a terminal.
 
 import io
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from pipeline import disk
 from pipeline.errors import UsageError
 from pipeline.models.ctc import ForCTC
-from pipeline.models.segments import Packed, Segments
 from pipeline.text.features import FeatureExtractor
 from pipeline.training.batches import Batch
+from pipeline.training.helpers import Helpers
+from pipeline.training.loss import loss_of
 from pipeline.training.recipe import Recipe
 
 BETAS = (0.9, 0.98)
@@ -31,8 +32,16 @@ class Learner:
         features.framing(model)  # that the two belong together
         self.model, self.features, self.recipe = model.train(), features, recipe
         self._optimisers = _optimisers(model, recipe)
+        self._helpers = Helpers(0, model, features)
         self.step = 0
         self.heard_s = 0.0
+
+    @contextmanager
+    def helped(self, num: int) -> Iterator[None]:
+        """By so many other processes, within the `with` block."""
+        with Helpers(num, self.model, self.features) as self._helpers:
+            yield
+        self._helpers = Helpers(0, self.model, self.features)
 
     def learn(self, batch: Batch) -> float:
         """One step; returns the loss per label."""
@@ -40,36 +49,23 @@ class Learner:
             for group in optimiser.param_groups:
                 group["lr"] = self.recipe.rate(self.step)
             optimiser.zero_grad(set_to_none=True)
-        loss = self.loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        length = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.max_gradient)
-        if torch.isfinite(length):  # else one odd batch would end all
-            for optimiser in self._optimisers:
-                optimiser.step()
+        loss = self._gone_back(batch)
+        with self._helpers.resting():
+            length = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.max_gradient)
+            if torch.isfinite(length):  # else one odd batch would end all
+                for optimiser in self._optimisers:
+                    optimiser.step()
         self.step += 1
         self.heard_s += batch.seconds
-        return loss.item()
+        return loss
 
-    def loss(self, batch: Batch) -> Tensor:
-        """CTC's, per label."""
-        logits = self.logits(batch)
-        log_probs = logits.data.float().log_softmax(dim=-1)  # (T of all, V)
-        total = F.ctc_loss(
-            logits.with_data(log_probs).padded().transpose(0, 1),  # (T, B, V)
-            batch.labels,
-            torch.tensor(logits.segments.lengths),
-            torch.tensor(batch.num_labels),
-            blank=self.model.blank,
-            reduction="sum",
-            zero_infinity=True,  # where speed has left fewer frames than labels
-        )
-        return total / len(batch.labels)
-
-    def logits(self, batch: Batch) -> Packed:
-        """In bf16 where products are faster so."""
-        audio = Packed(batch.samples.to(self.model.device), Segments(batch.num_samples))
-        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=_has_bf16(self.model.device)):
-            return self.model.logits(self.features(audio))
+    def _gone_back(self, batch: Batch) -> float:
+        """The loss per label; all weights have their gradients."""
+        own, *others = batch.shared_out(1 + len(self._helpers))
+        self._helpers.begin(others, len(batch.labels))
+        loss = loss_of(own, self.model, self.features) / len(batch.labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item() + self._helpers.finish()
 
     # ---- on disk
 
@@ -115,7 +111,3 @@ def _optimisers(model: ForCTC, recipe: Recipe) -> tuple[torch.optim.Optimizer, .
         torch.optim.Muon(inner, lr=rate, weight_decay=decay, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(groups, lr=rate, betas=BETAS, fused=True),
     )
-
-
-def _has_bf16(device: torch.device) -> bool:
-    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()

@@ -18,7 +18,7 @@ from pipeline.lock import Lock
 from pipeline.store import Folder
 from pipeline.text.features import FeatureExtractor
 from pipeline.text.vocabulary import Vocabulary
-from pipeline.training import start
+from pipeline.training import memory, start
 from pipeline.training.batches import Batches
 from pipeline.training.learner import Learner
 from pipeline.training.lesson import Lesson
@@ -43,6 +43,7 @@ class Asked:
     recipe: Recipe
     read: ReadConfig
     start: str = ""  # the checkpoint whose model is to learn more; empty: a new one
+    processes: int = 1  # that learn together, on a CPU
     half: bool = False  # weights of the checkpoint in 16 bits
     overwrite: bool = False  # delete the training that is there
 
@@ -76,6 +77,7 @@ class Teller(Protocol):
 
 def train(asked: Asked, teller: Teller) -> Trial:
     """All steps that are left; the checkpoint is in place after each trial. What the last trial found."""
+    memory.keep()
     place = Place(asked.out)
     place.check()
     place.work.mkdir(parents=True, exist_ok=True)
@@ -91,8 +93,10 @@ def train(asked: Asked, teller: Teller) -> Trial:
             learner.load(place.state)
             teller.note(f"going on from step {learner.step:,}")
         training = Training(asked, place, lesson, learner, teller)
+        num_helpers = asked.processes - 1 if learner.model.device.type == "cpu" else 0
         try:
-            training.go()
+            with learner.helped(num_helpers):
+                training.go()
         except KeyboardInterrupt:
             with unbroken():
                 learner.save(place.state)

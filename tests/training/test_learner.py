@@ -13,7 +13,7 @@ from pipeline import models
 from pipeline.config import ReadConfig
 from pipeline.errors import UsageError
 from pipeline.text.features import FeatureExtractor
-from pipeline.training import learner as learners
+from pipeline.training import loss as losses
 from pipeline.training.batches import Batch, Batches, batch_of
 from pipeline.training.learner import Learner
 from pipeline.training.material import gather
@@ -53,6 +53,10 @@ def batches(tmp_path_factory):
     return Batches(material, texts, np.argsort(material.lengths), RECIPE)
 
 
+def loss_per_label(learner: Learner, batch: Batch) -> torch.Tensor:
+    return losses.loss_of(batch, learner.model, learner.features) / len(batch.labels)
+
+
 def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: weight.clone() for name, weight in learner.model.state_dict().items()}
 
@@ -64,12 +68,12 @@ def are_equal(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) ->
 @pytest.mark.parametrize("family", SHAPES)
 def test_the_loss_is_that_of_transformers(family, batches, tmp_path, monkeypatch):
     """Theirs is of a padded batch, whose sum over all texts is here told per label."""
-    monkeypatch.setattr(learners, "_has_bf16", lambda device: False)
+    monkeypatch.setattr(losses, "_has_bf16", lambda device: False)
     learner, batch = learner_of(family), batches[50]
     if family == "wav2vec2-conformer":  # in theirs, batch norms count the padding in
         sound, text = batch.samples[: batch.num_samples[0]].numpy(), batch.labels[: batch.num_labels[0]].numpy()
         batch = batch_of([sound, sound], [text, text])
-    ours = learner.loss(batch).item()
+    ours = loss_per_label(learner, batch).item()
     learner.model.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(EXTRACTORS[family]))
     theirs = AutoModelForCTC.from_pretrained(tmp_path, ctc_loss_reduction="sum", dtype=torch.float32)
@@ -90,13 +94,14 @@ def test_the_loss_is_that_of_transformers(family, batches, tmp_path, monkeypatch
 @pytest.mark.parametrize("family", SHAPES)
 def test_bf16_is_for_products_alone(family, batches, monkeypatch):
     """A softmax over hundreds of frames in 8 bits of precision would drown the loss in rounding."""
-    learner, losses = learner_of(family), {}
+    learner, found = learner_of(family), {}
     for has_bf16 in (False, True):
-        monkeypatch.setattr(learners, "_has_bf16", lambda device, has_bf16=has_bf16: has_bf16)
-        losses[has_bf16] = learner.loss(batches[50])
-        assert learner.logits(batches[50]).data.dtype == losses[has_bf16].dtype == torch.float32
-    assert losses[True].item() == pytest.approx(losses[False].item(), rel=0.02)
-    assert losses[True].item() != losses[False].item()
+        monkeypatch.setattr(losses, "_has_bf16", lambda device, has_bf16=has_bf16: has_bf16)
+        found[has_bf16] = loss_per_label(learner, batches[50])
+        logits = losses.logits_of(batches[50], learner.model, learner.features)
+        assert logits.data.dtype == found[has_bf16].dtype == torch.float32
+    assert found[True].item() == pytest.approx(found[False].item(), rel=0.02)
+    assert found[True].item() != found[False].item()
     assert all(weight.dtype == torch.float32 for weight in learner.model.parameters())
 
 
@@ -137,8 +142,8 @@ def test_a_text_that_does_not_fit_teaches_nothing_and_spoils_nothing(batches):
     sound = spoken(["AB"], np.random.default_rng(0)).astype(np.float32) / 32767
     good, long = np.array([5, 6]), np.full(60, 5)
     learner, both = learner_of("wav2vec2-bert"), batch_of([sound, sound], [good, long])
-    alone = learner.loss(batch_of([sound], [good])).item() * 2
-    assert learner.loss(both).item() * 62 == pytest.approx(alone, rel=0.01)
+    alone = loss_per_label(learner, batch_of([sound], [good])).item() * 2
+    assert loss_per_label(learner, both).item() * 62 == pytest.approx(alone, rel=0.01)
     learner.learn(both)
     assert all(weight.isfinite().all() for weight in learner.model.parameters())
 

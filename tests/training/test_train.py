@@ -75,7 +75,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def asked_of(
     corpus: Path, out: Path, family: str = "wav2vec2", recipe: Recipe = RECIPE, half: bool = False, start: str = ""
 ) -> Asked:
-    return Asked(str(corpus), out, family, recipe, ReadConfig(), start, half)
+    return Asked(str(corpus), out, family, recipe, ReadConfig(), start=start, half=half)
 
 
 def test_it_learns_a_language_of_tones(tmp_path):
