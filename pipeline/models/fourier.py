@@ -50,7 +50,7 @@ class _Convolution(torch.autograd.Function):
         blocks: Blocks = ctx.blocks
         (gradient,) = gradients
         gradient = F.pad(gradient, (0, blocks.num * blocks.fresh - gradient.shape[1]))
-        told = torch.fft.rfft(gradient.unflatten(1, (blocks.num, blocks.fresh)), blocks.length)
+        told = torch.fft.rfft(gradient.reshape(-1, blocks.num, blocks.fresh), blocks.length)
         told = _by_frequency(told, ctx.groups)  # (G, F, C' / G, blocks)
         of_weight = _by_channel(told.conj() @ seen.transpose(2, 3), blocks.length)[..., : blocks.width]
         of_blocks = _by_channel(filters.transpose(2, 3) @ told, blocks.length)  # (C, blocks, length)
@@ -79,7 +79,7 @@ class Blocks:
 
 def _by_frequency(x: Tensor, groups: int) -> Tensor:
     """(G * a, b, F) to (G, F, a, b)."""
-    return x.unflatten(0, (groups, -1)).permute(0, 3, 1, 2).contiguous()
+    return x.view(groups, -1, *x.shape[1:]).permute(0, 3, 1, 2).contiguous()
 
 
 def _by_channel(x: Tensor, length: int) -> Tensor:

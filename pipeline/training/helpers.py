@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, multiprocessing
 
+from pipeline.errors import StageError
 from pipeline.models.ctc import ForCTC
 from pipeline.text.features import FeatureExtractor
 from pipeline.training import memory
@@ -81,7 +82,7 @@ class Helpers:
             try:
                 self._connections[number].send((shares[number], num_labels))
             except BrokenPipeError as error:
-                raise RuntimeError(GONE) from error
+                raise StageError(GONE) from error
 
     def finish(self) -> float:
         """Their gradients are added to those that the weights have; gives their part of the loss."""
@@ -90,7 +91,7 @@ class Helpers:
             try:
                 found = self._connections[number].recv()
             except (EOFError, ConnectionResetError) as error:
-                raise RuntimeError(GONE) from error
+                raise StageError(GONE) from error
             if isinstance(found, BaseException):
                 raise found
             loss += found

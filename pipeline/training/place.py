@@ -41,8 +41,10 @@ class Place:
     def log(self) -> Path:
         return self.work / "log.jsonl"
 
-    def check(self) -> None:
-        """That nothing is there which is not ours."""
+    def check(self, start: str = "") -> None:
+        """That nothing is there which is not ours, nor the checkpoint to start from."""
+        if start and Path(start).expanduser().resolve() == self.checkpoint.resolve():
+            raise UsageError(f"{self.checkpoint} is where the training starts from; name another directory to write to")
         if self.work.is_dir() and {path.name for path in self.work.iterdir()} - {LOCK}:
             if not (self.work / SETTINGS).exists():
                 raise UsageError(f"{self.work} is not of a training; name another directory")

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline.config import ReadConfig
+from pipeline.errors import UsageError
 from pipeline.lock import Lock
 from pipeline.store import Folder
 from pipeline.text.features import FeatureExtractor
@@ -77,16 +78,19 @@ class Teller(Protocol):
 
 def train(asked: Asked, teller: Teller) -> Trial:
     """All steps that are left; the checkpoint is in place after each trial. What the last trial found."""
+    if asked.processes < 1:
+        raise UsageError(f"a training needs 1 process or more, not {asked.processes}")
     memory.keep()
     place = Place(asked.out)
-    place.check()
+    place.check(asked.start)
+    labels = start.labels_of(asked.start) if asked.start else None
     place.work.mkdir(parents=True, exist_ok=True)
     with Lock(Folder(str(place.work.absolute()))):
         if asked.overwrite:
             place.clear()
         place.settle(asked.that_shape_it())
         material = gather(asked.source, place.material, asked.read, teller.phase)
-        lesson = Lesson.of(material, asked.recipe.seed, start.labels_of(asked.start) if asked.start else None)
+        lesson = Lesson.of(material, asked.recipe.seed, labels)
         teller.note(str(lesson))
         learner = new_learner(asked, lesson.labels)
         if place.state.exists():

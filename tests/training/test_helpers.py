@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.errors import StageError
 from pipeline.training.batches import Batch, batch_of
 from pipeline.training.learner import Learner
 from tests.training.test_learner import batches, learner_of  # noqa: F401
@@ -94,7 +95,7 @@ def test_a_helper_that_is_killed_ends_the_training(batches):  # noqa: F811
         (child,) = multiprocessing.active_children()
         child.kill()
         child.join()
-        with pytest.raises(RuntimeError, match="a process that helps to learn ended"):
+        with pytest.raises(StageError, match="a process that helps to learn ended"):
             helped.learn(batches[1])
     assert not multiprocessing.active_children()
 
