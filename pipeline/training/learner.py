@@ -39,9 +39,12 @@ class Learner:
     @contextmanager
     def helped(self, num: int) -> Iterator[None]:
         """By so many other processes, within the `with` block."""
-        with Helpers(num, self.model, self.features) as self._helpers:
-            yield
-        self._helpers = Helpers(0, self.model, self.features)
+        alone = self._helpers
+        try:
+            with Helpers(num, self.model, self.features) as self._helpers:
+                yield
+        finally:
+            self._helpers = alone
 
     def learn(self, batch: Batch) -> float:
         """One step; returns the loss per label."""

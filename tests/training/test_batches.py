@@ -82,3 +82,22 @@ def test_nothing_held_out_is_heard_even_in_the_background(made, material, monkey
     assert len(babblers) > 100 and batches.NUM_BABBLERS > 0
     assert not labels & {0, 1, 2, 3}
     assert not any(np.array_equal(one, other) for one in babblers for other in held_out)
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, 30])
+def test_a_batch_is_shared_out_whole_and_evenly(num, made):
+    batch = made[200]
+    shares = batch.shared_out(num)
+    assert len(shares) == num and shares[0].num_samples
+    parts = [
+        (sound.tolist(), text.tolist())
+        for share in [batch, *shares]
+        for sound, text in zip(
+            share.samples.split(share.num_samples), share.labels.split(share.num_labels), strict=True
+        )
+    ]
+    whole, shared = parts[: len(batch.num_samples)], parts[len(batch.num_samples) :]
+    assert sorted(shared) == sorted(whole)
+    seconds = [share.seconds for share in shares]
+    assert seconds == sorted(seconds, reverse=True)
+    assert seconds[0] - seconds[-1] <= max(batch.num_samples) / 16_000
