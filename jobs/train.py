@@ -1,8 +1,7 @@
-"""`nightshift train INPUT OUT`: a small model of its own for a corpus with texts. It made the bundled one."""
+"""`nightshift train INPUT OUT`: a small model learns a corpus with texts. It made the bundled one."""
 
 import argparse
 import json
-import os
 import sys
 import time
 from dataclasses import fields
@@ -14,7 +13,7 @@ from jobs.errors import GO_ON
 from pipeline import config as configuration
 from pipeline.errors import UsageError
 from pipeline.progress import clock, hours
-from pipeline.training.recipe import SHAPES, Recipe
+from pipeline.training.recipe import MOST_PROCESSES, SHAPES, Recipe
 
 if TYPE_CHECKING:
     from pipeline.training.train import Stand
@@ -57,14 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-augment",
         action="store_false",
         dest="augment",
-        help="recordings as they are, without noise, rooms, telephones, and changes of speed and level",
+        help="recordings as they are, without noise, rooms, lines, lossy formats, and changes of speed and level",
     )
     parser.add_argument(
         "--processes",
         type=int,
-        default=min(2, len(os.sched_getaffinity(0))),
+        default=0,
         metavar="N",
-        help="that learn together on a CPU, each with its share of the cores and of every batch; default: %(default)s",
+        help="that learn together on a CPU, each with its share of the cores and of every batch; default: "
+        f"{MOST_PROCESSES}, where there are as many cores",
     )
     parser.add_argument("--half", action="store_true", help="the checkpoint's weights in 16 bits")
     parser.add_argument("--overwrite", action="store_true", help="delete the training that is there and start afresh")
@@ -85,8 +85,6 @@ def run(options: argparse.Namespace) -> int:
     if strange := [override for override in options.overrides if not override.startswith("read.")]:
         raise UsageError(f"--set {strange[0]}: a training heeds the keys of [read] alone")
     given = {key.name: getattr(options, key.name) for key in fields(Recipe) if hasattr(options, key.name)}
-    if options.start:
-        given["short_first"] = 0  # which is for a model that knows nothing
     read = configuration.load(None, options.overrides).read
     out = Path(options.output)
     asked = Asked(

@@ -6,7 +6,7 @@ Knows nothing of where batches come from, or of a terminal.
 import io
 import pickle
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,10 @@ class Learner:
         finally:
             self._helpers = alone
 
+    def resting(self) -> AbstractContextManager[None]:
+        """While helpers have nothing to do, their threads are for whoever has."""
+        return self._helpers.resting()
+
     def learn(self, batch: Batch) -> float:
         """One step; returns the loss per label."""
         for optimiser in self._optimisers:
@@ -53,7 +57,7 @@ class Learner:
                 group["lr"] = self.recipe.rate(self.step)
             optimiser.zero_grad(set_to_none=True)
         loss = self._gone_back(batch)
-        with self._helpers.resting():
+        with self.resting():
             length = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.max_gradient)
             if torch.isfinite(length):  # else one odd batch would end all
                 for optimiser in self._optimisers:

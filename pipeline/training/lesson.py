@@ -13,6 +13,7 @@ from pipeline.progress import hours
 from pipeline.training import letters
 from pipeline.training.material import Material
 from pipeline.training.recipe import FRAME
+from pipeline.training.start import Start
 
 Numbers = npt.NDArray[np.int64]
 
@@ -28,15 +29,15 @@ class Lesson:
     held_out: Numbers
 
     @classmethod
-    def of(cls, material: Material, seed: int, labels: tuple[str, ...] | None = None) -> "Lesson":
+    def of(cls, material: Material, seed: int, known: Start | None = None) -> "Lesson":
         """Without the recordings that are too short for their texts; some are held out, whatever their source.
 
-        The labels are of a model that is there already; None: those that the texts need.
+        The labels are those of a model that is known already, or else those that the texts need.
         """
         spelled = [letters.spelled(text) for text in material.texts]
-        labels = labels or letters.labels_of(spelled)
+        labels = known.labels if known else letters.labels_of(spelled)
         texts = letters.numbered(spelled, labels)
-        least = np.array([letters.least_frames(text) * FRAME for text in texts])
+        least = np.array([letters.least_frames(text) for text in texts]) * (known.frame if known else FRAME)
         fit = np.flatnonzero((least > 0) & (least < material.lengths))
         if len(fit) < 2:
             raise UsageError(f"{material.source}: only {len(fit)} of its recordings can be learnt from")

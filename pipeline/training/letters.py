@@ -1,4 +1,4 @@
-"""The letters of a new model, from the texts that it is to learn, and texts as their numbers.
+"""The letters of a model, from the texts that it is to learn, and texts as their numbers.
 
 Knows nothing of audio.
 """
@@ -34,9 +34,12 @@ def labels_of(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def numbered(texts: Sequence[str], labels: tuple[str, ...]) -> list[npt.NDArray[np.int64]]:
-    """Spelled texts as labels, words delimited; of a model whose letters are small ones, as those."""
-    ids = {label.upper() if len(label) == 1 else label: number for number, label in enumerate(labels)}
+    """Spelled texts as labels, words delimited; where all of the labels' letters are small ones, in those."""
+    ids = {label: number for number, label in enumerate(labels)}
     ids[" "] = ids["|"]
+    letters = {label for label in labels if len(label) == 1}
+    if letters == {letter.lower() for letter in letters}:
+        texts = [text.lower() for text in texts]
     if strange := sorted(set().union(*texts) - ids.keys()):
         raise UsageError(f"the texts have letters that the model to start from does not: {' '.join(strange[:20])}")
     return [np.array([ids[letter] for letter in text], np.int64) for text in texts]

@@ -43,7 +43,8 @@ class Place:
 
     def check(self, start: str = "") -> None:
         """That nothing is there which is not ours, nor the checkpoint to start from."""
-        if start and Path(start).expanduser().resolve() == self.checkpoint.resolve():
+        started = Path(start).expanduser().resolve()
+        if start and (started == self.checkpoint.resolve() or started.is_relative_to(self.work.resolve())):
             raise UsageError(f"{self.checkpoint} is where the training starts from; name another directory to write to")
         if self.work.is_dir() and {path.name for path in self.work.iterdir()} - {LOCK}:
             if not (self.work / SETTINGS).exists():
@@ -70,8 +71,12 @@ class Place:
             then = read_object(path)
             changed = [name for name in now if name not in MAY_CHANGE and then.get(name, now[name]) != now[name]]
             if changed:
-                told = ", ".join(f"{name} was {then[name]}, is {now[name]}" for name in changed)
+                told = ", ".join(f"{name} was {_said(then[name])}, is {_said(now[name])}" for name in changed)
                 raise UsageError(
                     f"{self.checkpoint} holds a training that began otherwise ({told}); --overwrite starts afresh"
                 )
         disk.publish(str(path), f"{json.dumps(now, indent=1)}\n".encode())
+
+
+def _said(value: Any) -> Any:
+    return "none" if value == "" else value

@@ -34,11 +34,13 @@ SHAPES: dict[str, dict[str, Any]] = {
     "wav2vec2-bert": {**_LAYERS, "num_hidden_layers": 4, "conv_depthwise_kernel_size": 15},
 }
 
-FRAME = 320  # samples from one frame to the next, in every shape
+FRAME = 320  # samples from one frame to the next, in every shape above
 # Samples of which recordings are filled up to a multiple while learning: oneDNN makes itself ready anew for each length
 # that it meets, and with all lengths different a step took 1.35 times as long. Not where features are normalised over
 # the recording: silence would be part of it, and what was learnt so did not hold for recordings as they are.
 STRIDES = {"wav2vec2": 8000, "wav2vec2-conformer": 8000, "wav2vec2-bert": 1}
+
+MOST_PROCESSES = 2  # that learn together unless more are asked for: each has the smaller a share of a batch
 
 _SAMPLES: dict[str, Any] = {
     "feature_extractor_type": "Wav2Vec2FeatureExtractor",
@@ -72,7 +74,7 @@ class Recipe:
     weight_decay: float = 0.01
     max_gradient: float = 1.0  # a longer one is shortened
     short_first: int = 1000  # steps until the longest recordings take part
-    augment: bool = True  # noise, rooms, telephones, speed and level, drawn anew each time a recording is heard
+    augment: bool = True  # noise, rooms, lines, formats, speed and level, drawn anew each time a recording is heard
     seed: int = 0
 
     def __post_init__(self) -> None:

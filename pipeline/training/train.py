@@ -5,7 +5,7 @@ Stopped at any time, the same call goes on from the last state. Knows nothing of
 
 import json
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,18 +14,20 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline.config import ReadConfig
-from pipeline.errors import UsageError
+from pipeline.errors import StageError, UsageError
 from pipeline.lock import Lock
+from pipeline.models.locate import portable_name
 from pipeline.store import Folder
 from pipeline.text.features import FeatureExtractor
 from pipeline.text.vocabulary import Vocabulary
-from pipeline.training import memory, start
+from pipeline.training import memory
 from pipeline.training.batches import Batches
 from pipeline.training.learner import Learner
 from pipeline.training.lesson import Lesson
 from pipeline.training.material import gather
 from pipeline.training.place import Place
-from pipeline.training.recipe import STRIDES, Recipe
+from pipeline.training.recipe import MOST_PROCESSES, Recipe
+from pipeline.training.start import Start
 from pipeline.training.trial import Trial, attempt
 from pipeline.training.unbroken import unbroken, unstirred
 
@@ -44,14 +46,20 @@ class Asked:
     recipe: Recipe
     read: ReadConfig
     start: str = ""  # the checkpoint whose model is to learn more; empty: a new one
-    processes: int = 1  # that learn together, on a CPU
+    processes: int = 0  # that learn together, on a CPU; 0: as many as are of use
     half: bool = False  # weights of the checkpoint in 16 bits
     overwrite: bool = False  # delete the training that is there
 
     def that_shape_it(self) -> dict[str, Any]:
         shaping = [key.name for key in fields(self.read) if not key.metadata.get("tuning")]
         read = {f"read.{name}": getattr(self.read, name) for name in shaping}
-        return {"source": self.source, "family": self.family, "start": self.start, **asdict(self.recipe), **read}
+        return {
+            "source": self.source,
+            "family": self.family,
+            "start": self.start and portable_name(self.start),
+            **asdict(self.recipe),
+            **read,
+        }
 
 
 @dataclass(frozen=True)
@@ -78,46 +86,61 @@ class Teller(Protocol):
 
 def train(asked: Asked, teller: Teller) -> Trial:
     """All steps that are left; the checkpoint is in place after each trial. What the last trial found."""
-    if asked.processes < 1:
-        raise UsageError(f"a training needs 1 process or more, not {asked.processes}")
-    memory.keep()
     place = Place(asked.out)
     place.check(asked.start)
-    labels = start.labels_of(asked.start) if asked.start else None
+    num_helpers = helpers_for(asked.processes)
+    known = checkpoint_for(asked, place)  # before anything is deleted or read
     place.work.mkdir(parents=True, exist_ok=True)
     with Lock(Folder(str(place.work.absolute()))):
         if asked.overwrite:
             place.clear()
         place.settle(asked.that_shape_it())
         material = gather(asked.source, place.material, asked.read, teller.phase)
-        lesson = Lesson.of(material, asked.recipe.seed, labels)
+        lesson = Lesson.of(material, asked.recipe.seed, known)
         teller.note(str(lesson))
-        learner = new_learner(asked, lesson.labels)
+        start = known or Start.new(asked.family, lesson.labels, asked.recipe.seed, asked.out)
+        start.settle(asked.out)
+        learner = new_learner(start, asked.recipe)
         if place.state.exists():
             learner.load(place.state)
             teller.note(f"going on from step {learner.step:,}")
         training = Training(asked, place, lesson, learner, teller)
-        num_helpers = asked.processes - 1 if learner.model.device.type == "cpu" else 0
         try:
             with learner.helped(num_helpers):
-                training.go()
-        except KeyboardInterrupt:
+                training.go(start.stride)
+        except (KeyboardInterrupt, StageError):
             with unbroken():
                 learner.save(place.state)
             raise
         return training.trial()
 
 
-def new_learner(asked: Asked, labels: tuple[str, ...]) -> Learner:
+def checkpoint_for(asked: Asked, place: Place) -> Start | None:
+    """What is started from, if anything; one that goes on has all of it in its own place."""
+    if not asked.start:
+        return None
+    goes_on = place.state.exists() and not asked.overwrite
+    return Start.of(str(asked.out) if goes_on else asked.start, asked.family, weights=not goes_on)
+
+
+def helpers_for(num_processes: int) -> int:
+    """How many learn along on a CPU: 0 processes are as many as are of use."""
+    if torch.cuda.is_available():
+        return 0
+    num_cores = torch.get_num_threads()
+    if not 0 <= num_processes <= max(num_cores, MOST_PROCESSES):
+        raise UsageError(f"{num_processes} processes on {num_cores} cores: ask for {max(num_cores, MOST_PROCESSES)}")
+    return (num_processes or min(num_cores, MOST_PROCESSES)) - 1
+
+
+def new_learner(start: Start, recipe: Recipe) -> Learner:
     """At its first step."""
-    if asked.start:
-        model = start.known(asked.start, asked.family, asked.out)
-    else:
-        model = start.new(asked.family, labels, asked.recipe.seed, asked.out)
+    model = start.model
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    if model.device.type == "cpu":  # of torch's fused kernel the way back is slow: a step takes 1.3 times as long
-        model.set_attn_implementation("eager")
-    return Learner(model, FeatureExtractor.from_pretrained(asked.out), asked.recipe)
+    if model.device.type == "cpu":
+        memory.keep()
+        model.set_attn_implementation("eager")  # of torch's fused kernel the way back is slow: 1.3 times a step
+    return Learner(model, FeatureExtractor.from_pretrained(start.directory), recipe)
 
 
 class Training:
@@ -128,13 +151,15 @@ class Training:
         self._vocabulary = Vocabulary.from_pretrained(asked.out)
         self._losses: list[float] = []  # since the last trial
 
-    def go(self) -> None:
+    def go(self, stride: int) -> None:
         """All steps that are left."""
         learner, steps = self._learner, self._asked.recipe.steps
         began = saved = time.monotonic()
         heard_before = learner.heard_s
-        lesson, stride = self._lesson, STRIDES[self._asked.family]
-        batches = Batches(lesson.material, lesson.texts, lesson.learnt, self._asked.recipe, stride)
+        lesson, recipe = self._lesson, self._asked.recipe
+        if self._asked.start:
+            recipe = replace(recipe, short_first=0)  # which is for a model that knows nothing
+        batches = Batches(lesson.material, lesson.texts, lesson.learnt, recipe, stride)
         self._teller.phase("learning")
         for batch in loaded(batches, learner.step, steps):
             with unbroken():
@@ -151,7 +176,8 @@ class Training:
     def trial(self) -> Trial:
         """On what was held out; logged, the state saved and the checkpoint written."""
         learner = self._learner
-        trial = attempt(learner, self._lesson.material, self._lesson.held_out, self._vocabulary)
+        with learner.resting():
+            trial = attempt(learner, self._lesson.material, self._lesson.held_out, self._vocabulary)
         learner.save(self._place.state)
         learner.model.save_pretrained(self._asked.out, dtype=torch.float16 if self._asked.half else torch.float32)
         loss = float(np.mean(self._losses)) if self._losses else None

@@ -99,8 +99,12 @@ def test_what_cannot_be_started_from_is_said_so_and_deletes_nothing(learnt, tmp_
         train(replace(asked, start=str(tmp_path / "nothing")), Listener())
     with pytest.raises(UsageError, match="is where the training starts from"):
         train(replace(asked, start=str(asked.out)), Listener())
-    with pytest.raises(UsageError, match=r"start was .*--overwrite"):
+    with pytest.raises(UsageError, match=r"start was .*, is none\); --overwrite"):
         train(replace(asked, start="", overwrite=False), Listener())
+    with pytest.raises(UsageError, match="is of family wav2vec2-bert, not wav2vec2"):
+        train(replace(asked, family="wav2vec2"), Listener())
+    with pytest.raises(UsageError, match="is where the training starts from"):
+        train(replace(asked, start=str(asked.out / "training" / "copy")), Listener())
     assert {path: path.read_bytes() for path in asked.out.rglob("*") if path.is_file()} == before
     with pytest.raises(UsageError, match="is of family wav2vec2-bert, not wav2vec2: give --family wav2vec2-bert"):
         train(replace(asked, out=tmp_path / "other", family="wav2vec2"), Listener())
@@ -119,9 +123,38 @@ def test_phones_and_texts_without_words_are_not_started_from(learnt, tmp_path):
 
 
 def test_processes_are_counted(learnt, tmp_path):
-    with pytest.raises(UsageError, match="1 process or more, not 0"):
-        train(replace(learnt, out=tmp_path, processes=0), Listener())
+    with pytest.raises(UsageError, match="99 processes on 1 cores: ask for 2"):
+        train(replace(learnt, out=tmp_path, processes=99), Listener())
     two = replace(started(learnt, tmp_path / "two"), processes=2)
     before = torch.get_num_threads()
     assert train(two, Listener()).characters == train(learnt, Listener()).characters
     assert torch.get_num_threads() == before
+
+
+def test_what_goes_on_needs_the_checkpoint_no_more(learnt, tmp_path):
+    """Which may be on a hub that is out of reach by then, or have changed."""
+    there = tmp_path / "there"
+    there.mkdir()
+    for path in learnt.out.glob("*.*"):
+        (there / path.name).write_bytes(path.read_bytes())
+    asked = replace(started(learnt, tmp_path / "stopped", RECIPE), start=str(there))
+    with pytest.raises(KeyboardInterrupt):
+        train(asked, Listener(stop_at=3))
+    (there / "vocab.json").write_text("{}")
+    train(asked, Listener())
+    train(started(learnt, tmp_path / "straight", RECIPE), Listener())
+    straight, stopped = (tmp_path / name / "model.safetensors" for name in ("straight", "stopped"))
+    assert straight.read_bytes() == stopped.read_bytes()
+
+
+def test_a_vocabulary_that_does_not_fit_the_head_is_refused(learnt, tmp_path):
+    """A label beyond it would be looked for in memory that is not the loss's."""
+    for path in learnt.out.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    ids = json.loads((learnt.out / "vocab.json").read_text())
+    (tmp_path / "vocab.json").write_text(json.dumps({**ids, "Z": len(ids)}))
+    with pytest.raises(UsageError, match="the head has 9 outputs, but the vocabulary 10 labels"):
+        train(replace(started(learnt, tmp_path / "out"), start=str(tmp_path)), Listener())
+    (tmp_path / "vocab.json").write_text(json.dumps({**ids, "<pad>": 1, "<s>": 0}))
+    with pytest.raises(UsageError, match=r"the padding token is label 1, but config\.json says 0"):
+        train(replace(started(learnt, tmp_path / "out"), start=str(tmp_path)), Listener())

@@ -11,6 +11,7 @@ from pipeline.training import letters, train, trial
 from pipeline.training.learner import Learner
 from pipeline.training.lesson import Lesson
 from pipeline.training.recipe import SHAPES, Recipe
+from pipeline.training.start import Start
 from pipeline.training.train import Asked
 from tests.training.tones import small_shapes, write_corpus
 
@@ -37,7 +38,7 @@ def begun(family: str, corpus, out, num_steps: int) -> tuple[Learner, Lesson]:
     torch.manual_seed(0)
     material = train.gather(asked.source, asked.out, asked.read, lambda text: None)
     lesson = Lesson.of(material, recipe.seed)
-    learner = train.new_learner(asked, lesson.labels)
+    learner = train.new_learner(Start.new(family, lesson.labels, recipe.seed, out), recipe)
     heard = train.Batches(material, lesson.texts, lesson.learnt, recipe)
     for step in range(num_steps):
         learner.learn(heard[step])
