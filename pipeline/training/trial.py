@@ -45,9 +45,8 @@ def attempt(learner: Learner, material: Material, numbers: npt.NDArray[np.int64]
     for some in _portions(material, numbers):
         emissions = _heard(learner, emitter, [material.audio(int(number)) for number in some])
         for number, one in zip(some, emissions, strict=True):
-            said, heard = (
-                spelled(text) for text in (material.texts[number], greedy(one, vocabulary, emitter.frame_s).text)
-            )
+            said = spelled(material.texts[number])
+            heard = spelled(greedy(one, vocabulary, emitter.frame_s).text)
             words, characters = words + count_words(said, heard), characters + count_characters(said, heard)
             example = (said, heard)
     return Trial(words, characters, example)
